@@ -30,7 +30,7 @@ class Params(BaseModel):
 
     database: str = Field(DEMO, description="path of escribano.db, or 'demo' for the embedded demo database")
     recording: str = Field("latest", description="'latest', a recording's id, a day or a time window A/B")
-    n_frames: int = Field(16, ge=1, description="frames to send per cell")
+    n_frames: int = Field(12, ge=1, description="frames to send per cell")
     sample: Literal["even", "random"] = Field(
         "even", description="'even' spread in time, or 'random' by seed"
     )
@@ -64,7 +64,9 @@ class Params(BaseModel):
     recorded_frames: int = Field(182, ge=1, description="frames of the recording behind the recorded figures")
 
     repeats: int = Field(1, ge=1, description="times each cell is measured")
-    warmup_requests: int = Field(2, ge=0, description="untimed requests per server before its first cell")
+    warmup_requests: int = Field(
+        2, ge=0, description="untimed requests per level, at least one a slot; 0: none"
+    )
     temperature: float = Field(0.3, ge=0, le=2, description="sampling temperature")
     max_tokens: int = Field(1024, ge=1, description="output tokens per answer at most")
     timeout_s: float = Field(600.0, gt=0, description="seconds without a byte before a request has failed")
