@@ -1,0 +1,27 @@
+"""The limits of every check, in one place."""
+
+from dataclasses import dataclass
+
+# Drawn screens of 1024 × 576 pixels, 64-bit hashes: another clock, caret or typed line changed at most 8
+# bits, JPEG quality 95 against 40 at most 4, one line of scrolling 6 in the median; another file in the same
+# editor 14 in the median (95 % at 8 or more), another kind of window 16 or more. So from 10 bits on, a screen
+# counts as another one.
+LOOKS_DIFFERENT_BITS = 10
+
+# min_fit and margin: with eight screens described by hand, close paraphrases fit their own reference by 0.25
+# to 0.56 (most by 0.40 or more) and another by 0.07 at most; vague ones fit their own by 0.04 to 0.20. Thirty
+# words drawn at random from all references pass both limits in 0.4 % of cases (with a min_fit of 0.25: 3 %).
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionLimits:
+    """When a suspicion is raised. Cosines are of TF-IDF vectors (see ``accuracy.similarity``), 0 to 1."""
+
+    looks_different_bits: int = LOOKS_DIFFERENT_BITS  # of 64; fewer: two frames look alike
+    min_fit: float = 0.3  # a text that fits no reference at least this well tells nothing
+    margin: float = 0.15  # how much better one reference must fit than the other
+    nearly_same: float = 0.8  # cosine of two answers that say the same in nearly the same words
+    fast_share: float = 0.5  # a TTFT below this share of the usual one did not read its image
+
+
+DEFAULT_LIMITS = ConfusionLimits()
