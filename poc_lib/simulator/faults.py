@@ -19,7 +19,7 @@ BROKEN_STREAMS = ("stall", "cut_stream", "malformed_chunk", "stream_error")
 WRONG_TEXTS = ("wrong_image", "replay_first", "duplicate", "empty", "truncated", "loop")
 
 FAULT_MEANINGS = {
-    "wrong_image": "answers with the text of another request in flight, or else of another known image",
+    "wrong_image": "answers with the text of another request in flight, or else of an image sent before",
     "replay_first": "answers with the first image's text, and soon: a cache keyed without the image",
     "duplicate": "answers with one fixed text, the same for every image",
     "busy": "refuses at once: 503 text_generation_busy, every other time 429 with Retry-After; Ollama: 503",

@@ -10,7 +10,7 @@ PREFIX = "vllm_mlx_"
 
 
 def metrics_text(server: Server, n_running: int, n_waiting: int) -> str:
-    """The body of GET /metrics; token counters hold only answers that ended well."""
+    """The body of GET /metrics; token counters hold what was answered, whole or in part."""
     lines = [*_counters(server), *_ttft_histogram(server), *_gauges(server, n_running, n_waiting)]
     return "\n".join(lines) + "\n"
 
@@ -48,6 +48,10 @@ def _gauges(server: Server, n_running: int, n_waiting: int) -> Iterable[str]:
     for name, value in plain.items():
         yield _type_line(name, "gauge")
         yield _sample(name, value)
+    yield _type_line("http_requests_in_flight", "gauge")
+    yield _sample(
+        "http_requests_in_flight", len(server.active), {"method": "POST", "path": "/v1/chat/completions"}
+    )
     yield _type_line("engine_type", "gauge")
     for kind in ("simple", "batched", "unknown"):
         yield _sample("engine_type", kind == engine_type, {"engine_type": kind})

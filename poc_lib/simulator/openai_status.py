@@ -119,8 +119,8 @@ def clear_cache(server: Server) -> dict:
 
 
 def clear_prefix_cache(server: Server) -> dict:
-    """The body of DELETE /v1/cache/prefix."""
-    return {"status": "cleared", "rewarm_scheduled": False}
+    """The body of DELETE /v1/cache/prefix; simple mode has none of its own."""
+    return {"status": "not_supported" if server.simple else "cleared", "rewarm_scheduled": False}
 
 
 def _prefix_cache(server: Server) -> dict:

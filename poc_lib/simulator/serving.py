@@ -185,10 +185,10 @@ def leave(server: Server, exchange: Exchange) -> None:
 
 
 def note_result(server: Server, exchange: Exchange, result: str, *, stream: bool) -> None:
-    """Count how a request ended; the tokens of those that did not end well are not counted."""
+    """Count how a request ended, and the tokens of those that ended well or were given up while answered."""
     server.results[result, stream] += 1
     job = exchange.job
-    if result == "success" or (server.simple and result == "cancelled"):
+    if result == "success" or (result == "cancelled" and job.output_tokens):
         server.answered_tokens["prompt", stream] += job.prompt_tokens
         server.answered_tokens["completion", stream] += counted_tokens(server, job, stream=stream)
     if server.simple and result == "success" and not stream and exchange.prompt.images:
@@ -251,8 +251,9 @@ def _answer_source(server: Server, exchange: Exchange) -> Answer:
 def _another_answer(server: Server, exchange: Exchange) -> Answer:
     own = exchange.answer.frame_id
     others = {e.answer.frame_id: e.answer for e in server.active.values() if e.answer.frame_id != own}
-    if not others:
-        others = {a.frame_id: a for a in server.answers.values() if a.frame_id != own}
+    if not others:  # a server can only confuse images that it was sent
+        sent = [server.answers[sha256] for sha256 in server.counts if sha256 in server.answers]
+        others = {answer.frame_id: answer for answer in sent if answer.frame_id != own}
     if not others:
         return made_up_answer(hashlib.sha256(exchange.sha256.encode()).hexdigest())
     chosen = sorted(others)[int(draw("other", server.seed, exchange.sha256, exchange.count) * len(others))]
