@@ -1,0 +1,17 @@
+"""Figures: tables in, ``matplotlib.figure.Figure`` out. Pure: no pyplot state, no file, no statistic."""
+
+from poc_lib.figures.quality import draw_agreement, draw_similarity
+from poc_lib.figures.speed import draw_latency, draw_throughput
+from poc_lib.figures.style import PocFigure
+from poc_lib.figures.svg import figure_to_svg
+from poc_lib.figures.timeline import draw_timeline
+
+__all__ = [
+    "PocFigure",
+    "draw_agreement",
+    "draw_latency",
+    "draw_similarity",
+    "draw_throughput",
+    "draw_timeline",
+    "figure_to_svg",
+]
