@@ -1,0 +1,24 @@
+"""Find the run to read; where the demo is asked for and there is none yet, measure it first."""
+
+from poc_lib.analysis import find_run
+from poc_lib.params import Params
+from poc_lib.runs import Run, newest_run
+from poc_lib.session import close_session, measure, open_session, warm_up
+
+
+async def run_or_demo(params: Params) -> Run:
+    """The named or newest run; a first demo run is measured on the spot, against simulated servers only.
+
+    Raises:
+        SetupProblem: no run, and the parameters do not ask for the embedded demo.
+    """
+    all_demo = params.uses_demo_data and all(spec.url == "demo" for spec in params.servers())
+    if params.run_id or not all_demo or newest_run(params.outputs_path, params.database):
+        return find_run(params)
+    session = await open_session(params)
+    try:
+        await warm_up(session)
+        await measure(session)
+    finally:
+        close_session(session)
+    return session.run

@@ -1,0 +1,43 @@
+"""Whole sweeps on the embedded demo, without notebooks, for tests."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from poc_lib.analysis import Analysis, analyse_run
+from poc_lib.params import Params, validate_params
+from poc_lib.session import Session, close_session, measure, open_session, warm_up
+
+QUICK = {
+    "demo_speed": 20.0,
+    "n_frames": 8,
+    "concurrency": [1, 4],
+    "baseline_url": "",
+    "warmup_requests": 0,
+}
+
+
+def quick_params(outputs: Path, run_id: str, **changes: Any) -> Params:
+    """A small, fast demo run without a baseline server, with the given changes."""
+    return validate_params({**QUICK, "outputs_dir": str(outputs), "run_id": run_id, **changes})
+
+
+def run_sweep(params: Params) -> Session:
+    """Open, warm up, measure and close; the session is returned for its run and its simulators' facts."""
+
+    async def sweep() -> Session:
+        session = await open_session(params)
+        try:
+            await warm_up(session)
+            await measure(session)
+        finally:
+            close_session(session)
+        return session
+
+    return asyncio.run(sweep())
+
+
+def sweep_and_analyse(outputs: Path, run_id: str, **changes: Any) -> Analysis:
+    """A quick sweep and its tables."""
+    params = quick_params(outputs, run_id, **changes)
+    return analyse_run(run_sweep(params).run, params)
