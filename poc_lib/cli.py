@@ -29,6 +29,7 @@ SHORT_FLAGS = {
 }
 EXIT_PROBLEM = 2
 LOG_EVERY_S = 10.0
+MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,10 +133,13 @@ def run_report(params: Params) -> int:
 
 def run_check(params: Params) -> int:
     """Print the checklist; 0 when it ends on READY, with warnings or without."""
-    from poc_lib.checks import check_setup, checks_table, read_state
+    from poc_lib.checks import check_setup, read_state
 
     setup = check_setup(params)
-    print(checks_table(setup).to_markdown(index=False))
+    for check in setup.checks:
+        print(f"{MARKS[check.state]} {check.about}: {check.found}")
+        if check.to_do:
+            print(f"    → {check.to_do}")
     print(read_state(setup))
     return int(read_state(setup) == "NOT READY")
 

@@ -84,6 +84,7 @@ class Params(BaseModel):
         0.8, gt=0, lt=1, description="success: share of matching answers above this"
     )
     match_threshold: float = Field(0.8, gt=0, lt=1, description="difflib ratio above which two texts match")
+    note: str = Field("", description="a line about this run, shown on top of its report")
     screenshots: bool = Field(True, description="show screenshots in the report (they are private)")
     demo_faults: list[str] = Field(
         [], description="faults planted in the simulated candidate, e.g. wrong_image:0.1"

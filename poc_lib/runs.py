@@ -29,6 +29,7 @@ from poc_lib.records import Frame, Reference, Reply
 FREE_PARAMETERS = {
     "run_id",
     "outputs_dir",
+    "note",
     "screenshots",
     "match_threshold",
     "target_tok_per_s",

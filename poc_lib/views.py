@@ -10,13 +10,18 @@ from IPython.display import HTML, Markdown
 from poc_lib.accuracy import STORED_REFERENCE
 from poc_lib.analysis import Analysis
 from poc_lib.benchmark import CellOutcome, describe_cell
+from poc_lib.escribano import PastSpeed
+from poc_lib.metrics import LEVEL
 from poc_lib.params import Params
 from poc_lib.records import Reply, ServerIdentity
 from poc_lib.report import key_findings
 from poc_lib.verdict import SUSPICIONS, Verdict
 
 SIMULATED = "SIMULATED — these numbers show the tool, not a server."
-_SCROLL = "overflow:auto;max-height:28em;max-width:100%"
+_WIDE = "overflow:auto;max-width:100%"
+_SCROLL = f"{_WIDE};max-height:36em"
+MANY_ROWS = 30  # a longer table scrolls in its own box
+SHORT_TEXT = 24  # characters that stay on one line
 _NOTE = "border-left:.3em solid #d55e00;padding:.5em 1em;background:rgba(213,94,0,.1);font-weight:600"
 
 
@@ -25,7 +30,13 @@ def table(content: pd.DataFrame | Mapping, *names: str, empty: str = "Nothing to
     frame = content if isinstance(content, pd.DataFrame) else pd.DataFrame(content.items(), columns=names)
     if frame.empty:
         return Markdown(empty)
-    return HTML(f'<div style="{_SCROLL}">{_table_html(frame)}</div>')
+    box = _SCROLL if len(frame) > MANY_ROWS else _WIDE
+    return HTML(f'<div style="{box}">{_table_html(frame)}</div>')
+
+
+def state_banner(state: str) -> HTML:
+    """READY or not, in large letters."""
+    return HTML(f'<p style="font-size:1.6em;font-weight:600">{html.escape(state)}</p>')
 
 
 def params_table(params: Params) -> HTML:
@@ -69,6 +80,21 @@ def servers_table(identities: Sequence[ServerIdentity]) -> HTML | Markdown:
     return table(pd.DataFrame(rows))
 
 
+def past_speed_table(past: Sequence[PastSpeed]) -> HTML | Markdown:
+    """The app's own records of its speed."""
+    rows = [
+        {
+            "started": speed.started_at,
+            "model": speed.model,
+            "frames": speed.n_frames,
+            "s/frame": speed.s_per_frame,
+            "minutes": speed.duration_s / 60,
+        }
+        for speed in past
+    ]
+    return table(pd.DataFrame(rows), empty="The database holds no record of it.")
+
+
 def replies_table(replies: Sequence[Reply]) -> HTML | Markdown:
     """One row a reply, without its text's full length."""
     rows = [
@@ -101,8 +127,8 @@ def describe_outcomes(outcomes: Sequence[CellOutcome]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def speed_table(speed: pd.DataFrame) -> HTML | Markdown:
-    """The speed table with units in its headings."""
+def speed_table(analysis: Analysis) -> HTML | Markdown:
+    """The speed table with units in its headings, peak memory and queue beside it where they were sampled."""
     columns = {
         "server": "server",
         "concurrency": "in flight",
@@ -122,9 +148,13 @@ def speed_table(speed: pd.DataFrame) -> HTML | Markdown:
         "tokens_per_answer": "tokens/answer",
         "mean_in_flight": "mean in flight",
         "recording_min": "whole recording [min]",
+        "memory_peak_gb": "peak memory [GB]",
+        "waiting_max": "most waiting",
         "interrupted": "interrupted",
     }
-    return table(speed[list(columns)].rename(columns=columns))
+    sampled = analysis.telemetry[[*LEVEL, "memory_peak_gb", "waiting_max"]]
+    merged = analysis.speed.merge(sampled, on=LEVEL, how="left")
+    return table(merged[list(columns)].rename(columns=columns))
 
 
 def speed_sentence(analysis: Analysis) -> Markdown:
@@ -180,9 +210,10 @@ def criteria_table(criteria: pd.DataFrame) -> HTML | Markdown:
 
 def speed_and_quality(analysis: Analysis) -> HTML | Markdown:
     """One row per server and level: how fast, how many lost, how close to the reference, how suspicious."""
-    key = ["server", "role", "concurrency"]
     stored = analysis.agreement[analysis.agreement["against"] == STORED_REFERENCE]
-    merged = analysis.speed.merge(stored, on=key, how="left").merge(analysis.confusion, on=key, how="left")
+    merged = analysis.speed.merge(stored, on=LEVEL, how="left").merge(
+        analysis.confusion, on=LEVEL, how="left"
+    )
     columns = {
         "server": "server",
         "concurrency": "in flight",
@@ -210,20 +241,22 @@ def _as_mapping(identity: ServerIdentity) -> dict:
 
 def _table_html(frame: pd.DataFrame) -> str:
     """Escaped cells, numbers to the right, text to the left; colours are the page's own."""
-    text = [column for column in frame.columns if not pd.api.types.is_numeric_dtype(frame[column])]
-    left = [f'<td style="text-align:{"left" if column in text else "right"}">' for column in frame.columns]
+    numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame.columns]
+    headings = [str(column).replace("_", " ") for column in frame.columns]
+    heads = "".join(_cell("th", text, right) for text, right in zip(headings, numeric, strict=True))
     rows = [
-        "".join(
-            f"{cell}{html.escape(str(_shown(value)))}</td>" for cell, value in zip(left, row, strict=True)
-        )
+        "".join(_cell("td", _shown(value), right) for value, right in zip(row, numeric, strict=True))
         for row in frame.itertuples(index=False, name=None)
     ]
-    heads = "".join(
-        f"<th{cell.removeprefix('<td')}{html.escape(str(column))}</th>"
-        for cell, column in zip(left, frame.columns, strict=True)
-    )
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(tag: str, value: object, right: bool) -> str:
+    text = str(value)
+    wrap = "nowrap" if tag == "td" and len(text) <= SHORT_TEXT else "normal"
+    style = f"text-align:{'right' if right else 'left'};white-space:{wrap}"
+    return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
 
 
 def _shown(value: Any) -> Any:

@@ -11,7 +11,7 @@ from poc_lib.checks.facts import GB, Asking, ask_facts, ask_memory
 from poc_lib.checks.memory import check_memory
 from poc_lib.checks.replies import check_replies, check_thinking
 from poc_lib.checks.servers import check_probe, check_server_facts
-from tests.builders import KEEP_OPEN, MODEL, OK_HEAD, http_response, raw_server
+from tests.builders import KEEP_OPEN, MODEL, OK_HEAD, http_response
 from tests.test_checks_kit import (
     ASKING,
     chat_server,
@@ -21,6 +21,7 @@ from tests.test_checks_kit import (
     one,
     openai_answer,
     picture_in,
+    serving,
     vllm_pages,
     vllm_spec,
 )
@@ -35,7 +36,7 @@ def nobody_is_looked_up(monkeypatch):
 
 
 async def facts_of_server(answer, make=vllm_spec, asking=ASKING, memory=True):
-    async with raw_server(answer) as server:
+    async with serving(answer) as server:
         asked = make(server.base_url if make is vllm_spec else server.url)
         facts = await ask_facts(asked, asking)
         if memory:

@@ -1,7 +1,9 @@
 """What the tests of the checklist share: servers' facts made by hand, and servers that say given things."""
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -10,7 +12,19 @@ from poc_lib.checks.check import Check
 from poc_lib.checks.facts import Asking, ServerFacts
 from poc_lib.checks.probe import Probe
 from poc_lib.records import Reply, ServerIdentity, ServerSpec
-from tests.builders import DONE, MODEL, delta, http_response, ndjson, reply, settings, spec, sse
+from tests.builders import (
+    DONE,
+    MODEL,
+    RawServer,
+    delta,
+    http_response,
+    ndjson,
+    raw_server,
+    reply,
+    settings,
+    spec,
+    sse,
+)
 
 HEALTH = {
     "status": "healthy",
@@ -74,6 +88,15 @@ def assert_reads_well(check: Check) -> None:
     assert len(check.to_do) < 200
     assert bool(check.to_do) == (check.state != "ok"), check
     assert not check.to_do.endswith(".")
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[bytes], list] | list) -> AsyncIterator[RawServer]:
+    """A raw_server whose connections have all ended when the block does."""
+    async with raw_server(answer) as server:
+        yield server
+    if connections := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(connections, timeout=5)
 
 
 def chat_server(pages: dict[str, Any], answer: Callable[[dict], bytes]) -> Callable[[bytes], list]:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from poc_lib.checks.probe import PICTURES, Probe, draw_picture, judge_probe, probe_images
-from tests.builders import raw_server, reply, settings
+from tests.builders import reply, settings
 from tests.test_checks_kit import (
     assert_reads_well,
     chat_server,
@@ -14,6 +14,7 @@ from tests.test_checks_kit import (
     openai_answer,
     picture_in,
     probe_of,
+    serving,
     vllm_spec,
 )
 
@@ -68,6 +69,13 @@ def test_without_token_counts_a_fast_answer_may_be_either(version):
     assert "a cache replays it, or no image is seen" in check.found
     assert "upgrade" in check.to_do
     assert "--mllm" in check.to_do
+
+
+def test_a_model_that_says_it_is_text_only_is_believed():
+    probe = probe_of("text", "text", "text", ttfts_s=(0.5, 0.05, 0.05, 0.1), tokens=(28, 28, 28, 28))
+    found = judge_probe("vllm-mlx", probe, "vllm-mlx", None, text_only=True).found
+    assert "does not see images" in found
+    assert "cache" not in found
 
 
 def test_without_token_counts_a_slow_answer_is_a_model_without_vision():
@@ -132,7 +140,7 @@ async def sent(make, answer, thinks=False, **changes):
         bodies.append(body)
         return answer(body)
 
-    async with raw_server(chat_server({}, respond)) as server:
+    async with serving(chat_server({}, respond)) as server:
         asked = make(server.base_url if make is vllm_spec else server.url)
         probe = await probe_images(asked, settings(**changes), simulated=False, thinks=thinks)
     return bodies, probe

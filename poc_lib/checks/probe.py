@@ -77,12 +77,15 @@ def _without_image(prepared: PreparedRequest) -> PreparedRequest:
     return replace(prepared, frame_id="none", body=orjson.dumps(body))
 
 
-def judge_probe(server: str, probe: Probe, software: str | None, version: str | None = None) -> Check:
+def judge_probe(
+    server: str, probe: Probe, software: str | None, version: str | None = None, text_only: bool = False
+) -> Check:
     """The same text for two different pictures is a model without vision, or a cache that ignores images.
 
     Args:
         version: of vllm-mlx, where it is known: before 0.6.0 it has that cache, and does not count a
             picture's tokens.
+        text_only: the server itself says that its model is.
     """
     about = f"{server}: {ABOUT}"
     failed = next((reply for reply in probe.replies[:3] if reply.error_class), None)
@@ -93,7 +96,8 @@ def judge_probe(server: str, probe: Probe, software: str | None, version: str | 
         return warning(about, f"could not be probed ({why})", to_do)
     first, second, again = (reply.text.strip() for reply in probe.replies[:3])
     if first == second:
-        return _judge_same_answer(about, probe, software, version)
+        trusted = text_only or _counts_images(software, version)
+        return _judge_same_answer(about, probe, software, version, trusted)
     if again == first:
         return ok(about, "two pictures, two answers; the first picture again, its answer again")
     if again == second:
@@ -102,14 +106,17 @@ def judge_probe(server: str, probe: Probe, software: str | None, version: str | 
     return _judge_wavering(about, probe, software)
 
 
-def _judge_same_answer(about: str, probe: Probe, software: str | None, version: str | None) -> Check:
+def _judge_same_answer(
+    about: str, probe: Probe, software: str | None, version: str | None, trusted: bool
+) -> Check:
+    """``trusted``: tokens that are missing are a picture that was not seen, not one that was not counted."""
     same = "two different pictures got one answer"
     speed = probe.replies[1].ttft_s / probe.replies[0].ttft_s
     tokens = probe.image_tokens
     if tokens is not None and tokens >= MIN_IMAGE_TOKENS:
         found = f"{same}, the second in {speed:.0%} of the first's time: a cache replays another image"
         return problem(about, found, _stop_replaying(software, version))
-    if _counts_images(software, version) or speed >= FAST:
+    if trusted or speed >= FAST:
         added = "" if tokens is None else f", and a picture adds {_only(tokens)} prompt tokens"
         return problem(about, f"{same}{added}: the model does not see images", _serve_vision(software))
     found = f"{same}, the second in {speed:.0%} of the first's time: a cache replays it, or no image is seen"

@@ -43,7 +43,8 @@ def check_probe(facts: ServerFacts) -> list[Check]:
     if facts.probe is None:
         return []
     version = facts.process.vllm_mlx_version if facts.process else None
-    return [judge_probe(facts.spec.name, facts.probe, facts.identity.software, version)]
+    text_only = facts.identity.details.get("health", {}).get("model_type") == "llm"
+    return [judge_probe(facts.spec.name, facts.probe, facts.identity.software, version, text_only)]
 
 
 def check_identity(spec: ServerSpec, identity: ServerIdentity) -> Check:

@@ -1,6 +1,7 @@
 """The last sections: findings, next steps, limits, how to reproduce, glossary."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -83,9 +84,9 @@ def reproduce_section(analysis: Analysis) -> Section:
     """Everything needed to measure this again."""
     facts = analysis.run.facts
     again = {
-        key: value
+        key: _without_folders(key, value)
         for key, value in facts["params"].items()
-        if key not in ("run_id", "outputs_dir") and _is_set(key, value)
+        if key not in ("run_id", "outputs_dir", "note") and _is_set(key, value)
     }
     return Section(
         "reproduce",
@@ -104,6 +105,11 @@ def reproduce_section(analysis: Analysis) -> Section:
 
 
 COMMAND = "python -m poc_lib run --params params/again.yaml"
+
+
+def _without_folders(key: str, value: Any) -> Any:
+    """A page that is shared names files, not the folders of its author."""
+    return Path(value).name if key in ("database", "outputs_dir", "prompt") else value
 
 
 def _is_set(key: str, value: Any) -> bool:
@@ -162,7 +168,11 @@ def _short_details(details: Mapping[str, Any]) -> str:
 
 def _parameters_table(values: Mapping[str, Any]) -> Table:
     rows = tuple(
-        cells(key, _shown(value), Params.model_fields[key].description if key in Params.model_fields else "")
+        cells(
+            key,
+            _shown(_without_folders(key, value)),
+            Params.model_fields[key].description if key in Params.model_fields else "",
+        )
         for key, value in values.items()
     )
     titles = ("parameter", "value", "meaning")

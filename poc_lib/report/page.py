@@ -13,6 +13,7 @@ from poc_lib.report.ending import (
     reproduce_section,
 )
 from poc_lib.report.findings import key_findings
+from poc_lib.report.machine import machine_section
 from poc_lib.report.quality import accuracy_section, confusion_section, samples_section
 from poc_lib.report.speed import (
     criteria_section,
@@ -25,7 +26,7 @@ from poc_lib.report.wording import count
 from poc_lib.verdict import NOT_RECOMMENDED, STEPS
 
 SIMULATED = "Simulated servers: these numbers show the tool, not a server."
-PRIVATE = "This page shows screenshots of a real screen. Share it as you would share the screen."
+PRIVATE = "This page shows the screenshots that were sent. Share it as you would share the screen."
 N_SUMMARY_SENTENCES = 3
 
 
@@ -42,6 +43,7 @@ def build_report(analysis: Analysis, params: Params, samples: Sequence[Sample] =
         criteria_section(analysis),
         speed_section(analysis),
         latency_section(analysis),
+        machine_section(analysis),
         failures_section(analysis, params),
         accuracy_section(analysis, params),
         confusion_section(analysis),
@@ -76,6 +78,8 @@ def _banners(analysis: Analysis, params: Params, samples: Sequence[Sample]) -> t
     banners = []
     if analysis.run.simulated:
         banners.append(Note(SIMULATED, "bad"))
+    if params.note:
+        banners.append(Note(params.note, "warn"))
     if not analysis.baseline.measured:
         banners.append(Note(f"The baseline is recorded, not measured: {analysis.baseline.label}.", "warn"))
     if params.screenshots and not params.uses_demo_data and any(sample.image for sample in samples):

@@ -5,7 +5,7 @@ import httpx
 from poc_lib.records import ServerIdentity, ServerSpec
 from poc_lib.servers.exchange import NotTheApi, typed
 
-ASK_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 30.0  # vllm-mlx answers nothing while it reads images; a closed port answers at once
 
 
 class _Unfit(Exception):
@@ -167,7 +167,7 @@ def _unreachable_line(spec: ServerSpec, error: Exception) -> str:
     start = (
         "ollama serve"
         if spec.api == "ollama"
-        else f"vllm-mlx serve {spec.model} --mllm --continuous-batching"
+        else f"vllm-mlx serve {spec.model} --mllm --continuous-batching --host 127.0.0.1"
     )
     return f"{spec.name} does not answer at {spec.url} ({type(error).__name__}): start it, e.g. `{start}`"
 

@@ -35,7 +35,11 @@ async def stream_answer(
         await response.write(sse_error(GENERATION_ERROR) + DONE)
     else:
         garbage = GARBAGE if ending == "malformed_chunk" else b""
-        await response.write(garbage + _ending(server, exchange, names, with_usage=with_usage))
+        finish, rest = _ending(server, exchange, names, with_usage=with_usage)
+        await response.write(garbage + finish)
+        # Nothing leaves the server while images are prefilled: the next wave holds up the rest.
+        await server.engine.responsive.wait()
+        await response.write(rest)
     return response
 
 
@@ -61,9 +65,8 @@ async def send_pieces(
     job, n_seen, n_written = exchange.job, 0, 0
     while not job.finished:
         ready = await wait_for_pieces(job, n_seen, HEARTBEAT_S)
-        # While images are prefilled nothing at all leaves the server, this wave's last chunks included.
-        await server.engine.responsive.wait()
         if not ready:
+            await server.engine.responsive.wait()
             await response.write(HEARTBEAT)
             continue
         chunks = [{}] if server.simple and n_seen == 0 else []
@@ -82,13 +85,15 @@ def _pieces_due(server: Server, exchange: Exchange) -> int:
     return job.n_sent - (job.finished and job.ending == "length")
 
 
-def _ending(server: Server, exchange: Exchange, names: ChunkNames, *, with_usage: bool) -> bytes:
+def _ending(
+    server: Server, exchange: Exchange, names: ChunkNames, *, with_usage: bool
+) -> tuple[bytes, bytes]:
     job = exchange.job
     usage = usage_of(job.prompt_tokens, counted_tokens(server, job, stream=True))
     reason = finish_reason(server, exchange)
     delta = {"content": job.pieces[-1]} if reason == "length" and job.pieces else {}
     last = sse_chunk(names, choice(delta, reason), usage)
-    return last + (sse_chunk(names, [], usage) if with_usage else b"") + DONE
+    return last, (sse_chunk(names, [], usage) if with_usage else b"") + DONE
 
 
 def finish_reason(server: Server, exchange: Exchange) -> str:
