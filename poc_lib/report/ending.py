@@ -168,15 +168,14 @@ def _short_details(details: Mapping[str, Any]) -> str:
 
 def _parameters_table(values: Mapping[str, Any]) -> Table:
     rows = tuple(
-        cells(
-            key,
-            _shown(_without_folders(key, value)),
-            Params.model_fields[key].description if key in Params.model_fields else "",
-        )
-        for key, value in values.items()
+        cells(key, _shown(_without_folders(key, value)), _meaning(key)) for key, value in values.items()
     )
     titles = ("parameter", "value", "meaning")
     return Table("Every parameter of the run.", columns(*titles, text=titles), rows, as_cards=True)
+
+
+def _meaning(key: str) -> str:
+    return Params.model_fields[key].description if key in Params.model_fields else ""
 
 
 def glossary_section() -> Section:

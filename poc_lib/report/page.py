@@ -1,6 +1,6 @@
 """One run's tables become one page: verdict first, then what it rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poc_lib.analysis import Analysis
 from poc_lib.params import Params
@@ -70,8 +70,12 @@ def _about(analysis: Analysis) -> tuple[str, ...]:
         f"Run {analysis.run.run_id}",
         facts["created_at"][:16].replace("T", " ") + " UTC",
         f"{count(len(analysis.frames), 'frame')} per level",
-        str(facts.get("host", {}).get("chip") or "unknown machine"),
+        _machine(facts.get("host", {})),
     )
+
+
+def _machine(host: Mapping) -> str:
+    return ", ".join(filter(None, (host.get("chip"), host.get("gpu")))) or "unknown machine"
 
 
 def _banners(analysis: Analysis, params: Params, samples: Sequence[Sample]) -> tuple[Note, ...]:
