@@ -44,11 +44,10 @@ async def stream(server, number, started=None):
     if started:
         started.set()
     await task
-    response.answering.append(server.engine.responsive.is_set())  # the finishing chunk would follow now
     return exchange, response
 
 
-async def test_nothing_is_written_while_the_next_wave_is_prefilled():
+async def test_no_text_is_written_while_the_next_wave_is_prefilled():
     server = quick_server()
     engine = asyncio.create_task(run_engine(server.engine))
     started = asyncio.Event()
