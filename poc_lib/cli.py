@@ -8,6 +8,7 @@ import time
 import types
 import typing
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from poc_lib.benchmark import Progress
 from poc_lib.errors import SetupProblem
 from poc_lib.params import PROJECT_ROOT, Params, new_run_id, read_params, validate_params
 from poc_lib.progress import describe_progress
-from poc_lib.report import export_notebook
+from poc_lib.report.export import export_notebook
 
 NOTEBOOKS = ("setup_check", "benchmark", "accuracy", "report")
 SHORT_FLAGS = {
@@ -28,6 +29,7 @@ SHORT_FLAGS = {
     "candidate_url": "--server",
 }
 EXIT_PROBLEM = 2
+EXIT_INTERRUPTED = 130
 LOG_EVERY_S = 10.0
 MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
@@ -115,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SetupProblem as problem:
         print(f"problem: {problem}", file=sys.stderr)
         return EXIT_PROBLEM
+    except KeyboardInterrupt:
+        print("stopped; what was answered is on file, and the same run_id continues it", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def run_all(params: Params) -> int:
@@ -147,16 +152,21 @@ def run_check(params: Params) -> int:
 def _run_notebooks(names: Sequence[str], params: Params) -> int:
     folder = params.outputs_path / params.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        print(f"{name}.ipynb …", flush=True)
-        started_s = time.monotonic()
-        problem = _run_notebook(name, params, folder)
-        export_notebook(folder / f"{name}.ipynb", folder / "pages" / f"{name}.html")
-        if problem:
-            print(f"problem in {name}: {problem}", file=sys.stderr)
-            print(f"see {folder}/pages/{name}.html; the same command continues the run", file=sys.stderr)
-            return 1
-        print(f"{name}.ipynb done in {time.monotonic() - started_s:.0f} s", flush=True)
+    with ThreadPoolExecutor(max_workers=1) as exporter:  # pages are made while the next notebook runs
+        exports = []
+        for name in names:
+            print(f"{name}.ipynb …", flush=True)
+            started_s = time.monotonic()
+            problem = _run_notebook(name, params, folder)
+            page = folder / "pages" / f"{name}.html"
+            exports.append(exporter.submit(export_notebook, folder / f"{name}.ipynb", page))
+            if problem:
+                print(f"problem in {name}: {problem}", file=sys.stderr)
+                print(f"see {page}; the same command continues the run", file=sys.stderr)
+                return 1
+            print(f"{name}.ipynb done in {time.monotonic() - started_s:.0f} s", flush=True)
+        for export in exports:
+            export.result()
     if "report" in names:
         print((folder / "verdict.txt").read_text(encoding="utf-8").strip())
         print(f"report: {folder / 'report.html'}")

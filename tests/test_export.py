@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from poc_lib.errors import SetupProblem
-from poc_lib.report import export_notebook
+from poc_lib.report.export import export_notebook
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TABLE = '<table class="dataframe"><tr><td>4 in flight</td><td>0.89</td></tr></table>'

@@ -1,7 +1,10 @@
-"""The report of a run: one page for people, as HTML and as Markdown, and notebooks as pages."""
+"""The report of a run: one page for people, as HTML and as Markdown.
+
+Notebooks become pages in poc_lib.report.export, which a notebook itself never needs: nbformat takes a second
+to import.
+"""
 
 from poc_lib.report.blocks import ReportPage, Sample
-from poc_lib.report.export import export_notebook
 from poc_lib.report.findings import key_findings, next_steps
 from poc_lib.report.html import render_html
 from poc_lib.report.markdown import render_markdown
@@ -13,7 +16,6 @@ __all__ = [
     "ReportPaths",
     "Sample",
     "build_report",
-    "export_notebook",
     "key_findings",
     "make_thumbnail",
     "next_steps",
