@@ -39,13 +39,15 @@ class Baseline:
 def add_derived(requests: pd.DataFrame) -> pd.DataFrame:
     """The measured requests with ``ok``, ``end_s`` (seconds from the sitting's start) and ``tpot_s``.
 
-    tpot_s = (total_s - ttft_s) / (output_tokens - 1), as GuideLLM and vLLM define it.
+    tpot_s = (last chunk - first chunk) / (output_tokens - 1), as vLLM's benchmark defines it. It ends with
+    the last chunk of text and not with the last byte: vllm-mlx holds back the usage chunk and the end of
+    the stream while it reads the next wave's images. NaN for an answer that came in one chunk.
     """
     measured = requests[requests["phase"] == "measure"].copy()
     measured["ok"] = measured["error_class"].isna()
     measured["end_s"] = measured["start_s"] + measured["total_s"]
     after_first = pd.to_numeric(measured["output_tokens"]) - 1
-    decode_s = pd.to_numeric(measured["total_s"]) - pd.to_numeric(measured["ttft_s"])
+    decode_s = measured["arrivals_s"].map(lambda s: s[-1] - s[0] if len(s) > 1 else np.nan).astype(float)
     measured["tpot_s"] = (decode_s / after_first.where(after_first > 0)).where(measured["ok"])
     return measured
 

@@ -136,14 +136,19 @@ def test_one_simulated_answer_makes_a_level_simulated():
     assert not speed_of(FOUR)["simulated"]
 
 
-def test_tpot_leaves_the_first_token_out():
-    rows = add_derived(
-        table([*FOUR, reply("one", output_tokens=1), reply("none", output_tokens=None), failed("no")])
-    )
+def test_tpot_leaves_out_the_first_token_and_the_wait_after_the_last():
+    replies = [
+        reply("f1", output_tokens=31, ttft_s=0.5, arrivals_s=[0.5, 1.0, 2.0], total_s=2.0),
+        reply("late end", output_tokens=31, ttft_s=0.5, arrivals_s=[0.5, 1.0, 2.0], total_s=9.0),
+        reply("at once", output_tokens=31, ttft_s=0.5, arrivals_s=[0.5], total_s=2.0),
+        reply("one", output_tokens=1),
+        reply("none", output_tokens=None),
+        failed("no"),
+    ]
+    rows = add_derived(table(replies))
     tpot = dict(zip(rows["frame_id"], rows["tpot_s"], strict=True))
-    assert tpot["f1"] == pytest.approx(1.5 / 30)
-    assert tpot["f2"] == pytest.approx(0.6 / 12)
-    assert all(math.isnan(tpot[frame_id]) for frame_id in ("one", "none", "no"))
+    assert tpot["f1"] == tpot["late end"] == pytest.approx(1.5 / 30)
+    assert all(math.isnan(tpot[frame_id]) for frame_id in ("at once", "one", "none", "no"))
 
 
 def latency_of(replies, measure):

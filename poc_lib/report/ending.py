@@ -15,7 +15,7 @@ from poc_lib.report.wording import NOT_KNOWN, cells, columns, count
 MAX_DETAILS = 160
 GLOSSARY = (
     ("TTFT", "Time to first token: from sending to the first piece of the answer, thinking included."),
-    ("TPOT", "Time per output token after the first: (total - TTFT) ÷ (output tokens - 1)."),
+    ("TPOT", "Time per output token after the first: (last piece - first piece) ÷ (output tokens - 1)."),
     ("ITL", "Inter-token latency: the gap between two pieces of one answer as they arrive."),
     (
         "Concurrency, in flight",
