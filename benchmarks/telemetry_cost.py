@@ -14,20 +14,9 @@ import statistics
 import tempfile
 
 from poc_lib.metrics import summarize_latency, summarize_speed
-from poc_lib.params import Params, validate_params
+from poc_lib.params import validate_params
 from poc_lib.runs import Run, read_telemetry, requests_table
-from poc_lib.session import close_session, measure, open_session, warm_up
-
-
-async def run_sweep(params: Params) -> Run:
-    """One sweep on a fresh simulated server; its run."""
-    session = await open_session(params)
-    try:
-        await warm_up(session)
-        await measure(session)
-    finally:
-        close_session(session)
-    return session.run
+from poc_lib.session import run_sitting
 
 
 def speed_and_tail(run: Run, n_frames: int) -> tuple[float, float]:
@@ -49,7 +38,8 @@ def take_turn(asked: argparse.Namespace, folder: str, number: int, every_s: floa
     """One sweep of a round, with or without (0) sampling; it prints its line."""
     values = {"outputs_dir": folder, "baseline_url": "", "warmup_requests": 1, "telemetry_every_s": every_s}
     values |= {"n_frames": asked.n_frames, "concurrency": [asked.in_flight], "demo_speed": asked.demo_speed}
-    run = asyncio.run(run_sweep(validate_params(values | {"run_id": f"round-{number}-{every_s}"})))
+    params = validate_params(values | {"run_id": f"round-{number}-{every_s}"})
+    run = asyncio.run(run_sitting(params)).run
     frames_per_s, ttft_p99_s = speed_and_tail(run, asked.n_frames)
     kind = f"sampled every {every_s:g} s" if every_s else "not sampled"
     print(f"{kind:22} {frames_per_s:6.3f} frames/s   p99 TTFT {ttft_p99_s:6.3f} s", flush=True)

@@ -66,7 +66,8 @@ def _add_flag(parser: argparse.ArgumentParser, name: str) -> None:
     info = Params.model_fields[name]
     flags = [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
     flags += [SHORT_FLAGS[name]] if name in SHORT_FLAGS else []
-    options: dict[str, Any] = {"help": info.description.replace("%", "%%"), "dest": name}
+    text = f"{info.description} (default: {_shown(info.default)})"
+    options: dict[str, Any] = {"help": text.replace("%", "%%"), "dest": name}
     if info.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif typing.get_origin(info.annotation) is list:
@@ -75,9 +76,6 @@ def _add_flag(parser: argparse.ArgumentParser, name: str) -> None:
     else:
         options |= {"type": _plain_type(info.annotation), "metavar": "X"}
     parser.add_argument(*flags, **options, default=argparse.SUPPRESS)
-    parser.set_defaults()
-    options["help"] += f" (default: {_shown(info.default)})"
-    parser._actions[-1].help = options["help"]
 
 
 def _plain_type(annotation: Any) -> type:

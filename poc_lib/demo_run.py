@@ -3,7 +3,7 @@
 from poc_lib.analysis import find_run
 from poc_lib.params import Params
 from poc_lib.runs import Run, newest_run
-from poc_lib.session import close_session, measure, open_session, warm_up
+from poc_lib.session import run_sitting
 
 
 async def run_or_demo(params: Params) -> Run:
@@ -15,10 +15,4 @@ async def run_or_demo(params: Params) -> Run:
     all_demo = params.uses_demo_data and all(spec.url == "demo" for spec in params.servers())
     if params.run_id or not all_demo or newest_run(params.outputs_path, params.database):
         return find_run(params)
-    session = await open_session(params)
-    try:
-        await warm_up(session)
-        await measure(session)
-    finally:
-        close_session(session)
-    return session.run
+    return (await run_sitting(params)).run

@@ -188,6 +188,17 @@ async def measure(session: Session) -> list[CellOutcome]:
     return outcomes
 
 
+async def run_sitting(params: Params) -> Session:
+    """Open, warm up, measure and close; the closed session is returned for its run."""
+    session = await open_session(params)
+    try:
+        await warm_up(session)
+        await measure(session)
+    finally:
+        close_session(session)
+    return session
+
+
 async def _measure_cell(
     session: Session, load: Load, cell: Cell, frame_ids: list[str], before: list[CellOutcome], total: int
 ) -> CellOutcome:

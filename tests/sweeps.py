@@ -6,7 +6,7 @@ from typing import Any
 
 from poc_lib.analysis import Analysis, analyse_run
 from poc_lib.params import Params, validate_params
-from poc_lib.session import Session, close_session, measure, open_session, warm_up
+from poc_lib.session import Session, run_sitting
 
 QUICK = {
     "demo_speed": 20.0,
@@ -24,17 +24,7 @@ def quick_params(outputs: Path, run_id: str, **changes: Any) -> Params:
 
 def run_sweep(params: Params) -> Session:
     """Open, warm up, measure and close; the session is returned for its run and its simulators' facts."""
-
-    async def sweep() -> Session:
-        session = await open_session(params)
-        try:
-            await warm_up(session)
-            await measure(session)
-        finally:
-            close_session(session)
-        return session
-
-    return asyncio.run(sweep())
+    return asyncio.run(run_sitting(params))
 
 
 def sweep_and_analyse(outputs: Path, run_id: str, **changes: Any) -> Analysis:
