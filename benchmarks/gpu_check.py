@@ -63,7 +63,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--max-tokens", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--blocks", type=int, default=1)
     parser.add_argument("--engine-python", default=sys.executable, help="Python that has vllm-mlx")
     return parser.parse_args()
 
@@ -74,7 +74,7 @@ def tool_arguments(args: argparse.Namespace, folder: Path, candidate: Server, ba
         "database": prepare_demo(folder.parent / "demo-data").database,
         "n_frames": args.frames,
         "max_tokens": args.max_tokens,
-        "repeats": args.repeats,
+        "blocks": args.blocks,
         "temperature": 0,
         "candidate_url": candidate.url,
         "candidate_model": MODEL,

@@ -14,9 +14,9 @@ import statistics
 import tempfile
 
 from poc_lib.metrics import summarize_latency, summarize_speed
-from poc_lib.params import validate_params
+from poc_lib.params_reading import validate_params
 from poc_lib.runs import Run, read_telemetry, requests_table
-from poc_lib.session import run_sitting
+from poc_lib.sweep import run_sitting
 
 
 def speed_and_tail(run: Run, n_frames: int) -> tuple[float, float]:

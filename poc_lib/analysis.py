@@ -6,17 +6,23 @@ from pathlib import Path
 import pandas as pd
 
 from poc_lib.accuracy import score_answers, summarize_agreement
+from poc_lib.canary import list_leaks, summarize_canaries
 from poc_lib.confusion import list_suspicious, summarize_confusion
 from poc_lib.errors import SetupProblem
-from poc_lib.metrics import (
-    Baseline,
-    add_speedup,
-    pick_baseline,
-    summarize_failures,
-    summarize_latency,
-    summarize_speed,
-)
+from poc_lib.fairness import FairnessLine, fairness_lines
+from poc_lib.goodput import summarize_open_loop
+from poc_lib.intervals import latency_intervals
+from poc_lib.metrics import LEVEL, Baseline, summarize_failures, summarize_latency
 from poc_lib.params import Params
+from poc_lib.params_reading import validate_params
+from poc_lib.phases import (
+    summarize_ceiling,
+    summarize_length_matched,
+    summarize_phases,
+    summarize_repeat_image,
+    summarize_tail,
+)
+from poc_lib.plan import count_planned, plan_cells
 from poc_lib.runs import (
     Run,
     newest_run,
@@ -27,8 +33,10 @@ from poc_lib.runs import (
     requests_table,
     write_table,
 )
+from poc_lib.sittings import interruption_lines
+from poc_lib.speed_table import build_speed_table
 from poc_lib.telemetry import summarize_telemetry, telemetry_table
-from poc_lib.verdict import Verdict, decide, judge_criteria
+from poc_lib.verdict import Verdict, best_first, decide, judge_criteria
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +46,32 @@ class Analysis:
     run: Run
     requests: pd.DataFrame  # runs.requests_table: one row a reply
     frames: pd.DataFrame  # frames_table: one row a frame
-    speed: pd.DataFrame  # metrics.summarize_speed with metrics.add_speedup
-    latency: pd.DataFrame  # metrics.summarize_latency
+    speed: pd.DataFrame  # speed_table.build_speed_table: one row a server and level
+    latency: pd.DataFrame  # metrics.summarize_latency with intervals.latency_intervals
     failures: pd.DataFrame  # metrics.summarize_failures
+    phases: pd.DataFrame  # phases.summarize_phases: prefill and decode
+    ceiling: pd.DataFrame  # phases.summarize_ceiling: what batching could reach
+    tail: pd.DataFrame  # phases.summarize_tail
+    length_matched: pd.DataFrame  # phases.summarize_length_matched; empty without a measured baseline
+    repeat_image: pd.DataFrame  # phases.summarize_repeat_image
+    open_loop: pd.DataFrame  # goodput.summarize_open_loop
     scores: pd.DataFrame  # accuracy.score_answers: one row per answer and reference
     agreement: pd.DataFrame  # accuracy.summarize_agreement
     confusion: pd.DataFrame  # confusion.summarize_confusion
     suspicious: pd.DataFrame  # confusion.list_suspicious
+    canaries: pd.DataFrame  # canary.summarize_canaries
+    leaks: pd.DataFrame  # canary.list_leaks
     telemetry: pd.DataFrame  # telemetry.summarize_telemetry
+    fairness: tuple[FairnessLine, ...]  # what makes the comparison less than fair
+    interruptions: tuple[str, ...]  # where the run broke off, in sentences
     baseline: Baseline
-    criteria: pd.DataFrame  # verdict.judge_criteria
-    verdict: Verdict
+    criteria: pd.DataFrame  # verdict.judge_criteria of the candidate that the verdict speaks of
+    verdicts: tuple[Verdict, ...]  # one a candidate, the best first
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the best candidate."""
+        return self.verdicts[0]
 
 
 def find_run(params: Params) -> Run:
@@ -74,51 +97,104 @@ def analyse_run(run: Run, params: Params) -> Analysis:
     Args:
         params: thresholds and recorded figures come from here, so that they can be changed afterwards.
     """
-    requests, frames = requests_table(run), frames_table(run)
+    requests, frames = sorted_requests(run), frames_table(run)
     if requests[requests["phase"] == "measure"].empty:
         raise SetupProblem(
             f"run '{run.run_id}' holds no measured request yet: run the benchmark notebook on it"
         )
-    speed = summarize_speed(requests, len(frames), run.facts["recording_frames"])
-    baseline = pick_baseline(speed, recorded_baseline(params))
-    speed = add_speedup(speed, baseline)
+    speed, baseline = build_speed_table(
+        requests, frames, run.facts["recording_frames"], recorded_baseline(params)
+    )
     scores = score_answers(requests, frames, params.match_threshold)
     agreement = summarize_agreement(scores)
-    confusion = summarize_confusion(requests, frames)
-    criteria = judge_criteria(
-        speed,
-        agreement,
-        confusion,
-        baseline,
-        params.target_tok_per_s,
-        params.target_match_rate,
-        n_planned=_planned_requests(run),
-    )
+    confusion, canaries = summarize_confusion(requests, frames), summarize_canaries(requests)
+    judged = {
+        name: _judge(run, params, name, speed, agreement, confusion, canaries, baseline)
+        for name in candidates_of(run)
+    }
+    verdicts = best_first(verdict for verdict, _ in judged.values())
+    events = read_events(run)
+    telemetry = telemetry_table(read_telemetry(run))
     return Analysis(
         run=run,
         requests=requests,
         frames=frames,
         speed=speed,
-        latency=summarize_latency(requests),
+        latency=_latency(requests, frames),
         failures=summarize_failures(requests),
+        phases=summarize_phases(requests),
+        ceiling=summarize_ceiling(requests),
+        tail=summarize_tail(requests),
+        length_matched=summarize_length_matched(requests, baseline.name, baseline.concurrency),
+        repeat_image=summarize_repeat_image(requests),
+        open_loop=summarize_open_loop(requests, params.slo_ttft_s, params.slo_total_s, params.slo_share),
         scores=scores,
         agreement=agreement,
         confusion=confusion,
         suspicious=list_suspicious(requests, frames),
-        telemetry=summarize_telemetry(telemetry_table(read_telemetry(run)), requests, read_events(run)),
+        canaries=canaries,
+        leaks=list_leaks(requests),
+        telemetry=summarize_telemetry(telemetry, requests, events),
+        fairness=tuple(
+            fairness_lines(requests, run.facts["servers"], events, telemetry, baseline, run.facts["params"])
+        ),
+        interruptions=tuple(interruption_lines(requests, events)),
         baseline=baseline,
-        criteria=criteria,
-        verdict=decide(speed, confusion, criteria, baseline),
+        criteria=judged[verdicts[0].candidate][1],
+        verdicts=verdicts,
     )
 
 
-def _planned_requests(run: Run) -> int:
-    planned = run.facts["params"]
-    return len(planned["concurrency"]) * planned["repeats"] * len(run.facts["frames"])
+def _judge(
+    run: Run,
+    params: Params,
+    candidate: str,
+    speed: pd.DataFrame,
+    agreement: pd.DataFrame,
+    confusion: pd.DataFrame,
+    canaries: pd.DataFrame,
+    baseline: Baseline,
+) -> tuple[Verdict, pd.DataFrame]:
+    criteria = judge_criteria(
+        candidate,
+        speed,
+        agreement,
+        confusion,
+        canaries,
+        baseline,
+        params.target_tok_per_s,
+        params.target_match_rate,
+        n_planned=_planned_requests(run, candidate),
+    )
+    return decide(candidate, speed, canaries, criteria, baseline), criteria
+
+
+def candidates_of(run: Run) -> list[str]:
+    """The names of the run's candidates, as its parameters list them."""
+    return [server["name"] for server in run.facts["servers"] if server["role"] == "candidate"]
+
+
+def _planned_requests(run: Run, candidate: str) -> int:
+    planned = validate_params(run.facts["params"])
+    specs = [spec for spec in planned.server_specs() if spec.name == candidate]
+    return count_planned(plan_cells(specs, planned), len(run.facts["frames"]))
+
+
+def _latency(requests: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
+    """metrics.summarize_latency with the intervals of p50 and p95."""
+    ends = [f"p{percent}_{end}" for percent in (50, 95) for end in ("low", "high")]
+    intervals = latency_intervals(requests, frames)[[*LEVEL, "measure", *ends]]
+    return summarize_latency(requests).merge(intervals, on=[*LEVEL, "measure"], how="left")
+
+
+def sorted_requests(run: Run) -> pd.DataFrame:
+    """runs.requests_table by server, level and block; within a cell the order stays as on file."""
+    order = ["role", "server", "concurrency", "block"]
+    return requests_table(run).sort_values(order, kind="stable", ignore_index=True)
 
 
 def frames_table(run: Run) -> pd.DataFrame:
-    """One row a frame: frame_id, timestamp_s, ref_* (None: no reference), phash (64-bit, hex), image_path."""
+    """One row a frame: frame_id, timestamp_s, ref_* (None: no reference), ocr_text, phash, image_path, …"""
     phash = {facts["frame_id"]: facts["phash"] for facts in run.facts["frames"]}
     rows = []
     for frame in read_frames_of(run):
@@ -132,6 +208,7 @@ def frames_table(run: Run) -> pd.DataFrame:
                 "ref_apps": list(reference.apps) if reference and reference.apps is not None else None,
                 "ref_topics": list(reference.topics) if reference and reference.topics is not None else None,
                 "ref_model": reference.model if reference else None,
+                "ocr_text": frame.ocr_text,
                 "phash": phash[frame.frame_id],
                 "image_path": frame.image_path,
                 "recovered": frame.recovered,
@@ -155,8 +232,9 @@ def recorded_baseline(params: Params) -> Baseline:
 def write_tables(analysis: Analysis) -> list[Path]:
     """Write every table of the analysis as CSV below the run folder."""
     names = (
-        *("speed", "latency", "failures", "scores", "agreement"),
-        *("confusion", "suspicious", "criteria", "telemetry"),
+        *("speed", "latency", "failures", "phases", "ceiling", "tail", "length_matched", "repeat_image"),
+        *("open_loop", "scores", "agreement", "confusion", "suspicious", "canaries", "leaks"),
+        *("criteria", "telemetry"),
     )
     paths = [write_table(analysis.run, name, getattr(analysis, name)) for name in names]
     requests = analysis.requests.drop(columns=["arrivals_s"])  # the long list stays in requests.jsonl

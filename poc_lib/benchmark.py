@@ -1,10 +1,11 @@
-"""The plan (cells, order, warm-up) and the closed loop that runs it. Knows no server's API and no files."""
+"""The closed loop that runs one cell. Knows no server's API and no files."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from poc_lib.plan import describe_cell
 from poc_lib.records import Cell, Reply, ServerSpec
 from poc_lib.servers import (
     ChatSettings,
@@ -41,6 +42,7 @@ class Load:
     stop_after_failures: int  # failures in a row that end a cell
     on_reply: Callable[[Reply], None]
     on_progress: Callable[[Progress], None] = lambda progress: None
+    send: Callable[..., Awaitable[Reply]] = send_request  # (client, prepared, sending) -> reply
     start_ns: int = field(default_factory=run_clock_ns)
 
 
@@ -56,7 +58,9 @@ class CellOutcome:
 
 
 @dataclass(slots=True)
-class _CellState:
+class CellState:
+    """Where one cell stands while it runs."""
+
     waiting: Iterator[PreparedRequest]
     n_total: int
     in_flight: int = 0
@@ -68,19 +72,9 @@ class _CellState:
     start_s: float = field(default_factory=time.perf_counter)
 
 
-def plan_cells(servers: Iterable[ServerSpec], repeats: int) -> list[Cell]:
-    """Every (server, level, repeat); every second repeat runs backwards, so that drift hits both sides."""
-    once = [(spec, level) for spec in servers for level in spec.concurrency]
-    cells = []
-    for repeat in range(repeats):
-        order = once if repeat % 2 == 0 else once[::-1]
-        cells += [Cell(spec.name, spec.role, level, repeat) for spec, level in order]
-    return cells
-
-
 def warmup_cell(spec: ServerSpec, concurrency: int, sitting: int) -> Cell:
     """The untimed cell of a server's level, in this sitting."""
-    return Cell(spec.name, spec.role, concurrency, repeat=sitting, phase="warmup")
+    return Cell(spec.name, spec.role, concurrency, block=sitting, phase="warmup")
 
 
 def remaining_requests(cell: Cell, frame_ids: Sequence[str], done: frozenset[str] | set[str]) -> list[str]:
@@ -95,7 +89,7 @@ async def run_cell(load: Load, cell: Cell, frame_ids: Sequence[str], counted: Pr
         counted: the sweep's progress before this cell; done and failed go on from there.
     """
     prepared = [load.requests[cell.server][frame_id] for frame_id in frame_ids]
-    state = _CellState(iter(prepared), n_total=len(prepared))
+    state = CellState(iter(prepared), n_total=len(prepared))
     async with asyncio.TaskGroup() as slots:
         for slot in range(min(cell.concurrency, len(prepared))):
             slots.create_task(_run_slot(load, cell, state, slot, counted))
@@ -109,7 +103,7 @@ async def run_cell(load: Load, cell: Cell, frame_ids: Sequence[str], counted: Pr
     )
 
 
-async def _run_slot(load: Load, cell: Cell, state: _CellState, slot: int, counted: Progress) -> None:
+async def _run_slot(load: Load, cell: Cell, state: CellState, slot: int, counted: Progress) -> None:
     async with open_client(load.settings) as client:
         for prepared in state.waiting:
             state.in_flight += 1
@@ -117,17 +111,18 @@ async def _run_slot(load: Load, cell: Cell, state: _CellState, slot: int, counte
             simulated = load.simulated[cell.server]
             sending = Sending(cell, load.sitting, slot, simulated, load.start_ns, state.in_flight)
             try:
-                reply = await send_request(client, prepared, sending)
+                reply = await load.send(client, prepared, sending)
             finally:
                 state.in_flight -= 1
             load.on_reply(reply)
-            _count(state, reply, load.stop_after_failures)
-            load.on_progress(_progress(load, cell, state, counted))
+            count_reply(state, reply, load.stop_after_failures)
+            load.on_progress(progress_of_cell(load, cell, state, counted))
             if state.given_up_because:
                 return
 
 
-def _count(state: _CellState, reply: Reply, stop_after_failures: int) -> None:
+def count_reply(state: CellState, reply: Reply, stop_after_failures: int) -> None:
+    """Take a reply into the cell's state; the given number of failures in a row ends the cell."""
     state.n_done += 1
     if reply.error_class is None:
         state.failures_in_row = 0
@@ -139,7 +134,8 @@ def _count(state: _CellState, reply: Reply, stop_after_failures: int) -> None:
         state.given_up_because = f"{stop_after_failures} failures in a row: {failure}"
 
 
-def _progress(load: Load, cell: Cell, state: _CellState, counted: Progress) -> Progress:
+def progress_of_cell(load: Load, cell: Cell, state: CellState, counted: Progress) -> Progress:
+    """The sweep's progress with this cell's part."""
     elapsed_s = time.perf_counter() - state.start_s
     done = counted.done + state.n_done
     pace = state.n_done / elapsed_s if elapsed_s > 0 else 0.0
@@ -152,11 +148,3 @@ def _progress(load: Load, cell: Cell, state: _CellState, counted: Progress) -> P
         frames_per_s=pace,
         left_s=(counted.total - done) / pace if pace else None,
     )
-
-
-def describe_cell(cell: Cell) -> str:
-    """A cell in words."""
-    if cell.phase == "warmup":
-        return f"{cell.server}, warm-up at {cell.concurrency} in flight"
-    repeat = f", repeat {cell.repeat + 1}" if cell.repeat else ""
-    return f"{cell.server}, {cell.concurrency} in flight{repeat}"

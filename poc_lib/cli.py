@@ -7,7 +7,7 @@ import threading
 import time
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from poc_lib.benchmark import Progress
 from poc_lib.errors import SetupProblem
-from poc_lib.params import PROJECT_ROOT, Params, new_run_id, read_params, validate_params
+from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.params_reading import new_run_id, read_params, validate_params
 from poc_lib.progress import describe_progress
 from poc_lib.report.export import export_notebook
 
@@ -71,8 +72,7 @@ def _add_flag(parser: argparse.ArgumentParser, name: str) -> None:
     if info.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif typing.get_origin(info.annotation) is list:
-        item = typing.get_args(info.annotation)[0]
-        options |= {"nargs": "*", "type": str if item is str else int, "metavar": "X"}
+        options |= {"nargs": "*", "type": _item_type(info.annotation), "metavar": "X"}
     else:
         options |= {"type": _plain_type(info.annotation), "metavar": "X"}
     parser.add_argument(*flags, **options, default=argparse.SUPPRESS)
@@ -82,6 +82,15 @@ def _plain_type(annotation: Any) -> type:
     return (
         annotation if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) else str
     )
+
+
+def _item_type(annotation: Any) -> Callable[[str], Any]:
+    """How one item of a list parameter is read: a number, a text, or a server as JSON."""
+    item = typing.get_args(annotation)[0]
+    kind = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+    if typing.get_origin(kind) is dict:
+        return json.loads
+    return kind if isinstance(kind, type) else str
 
 
 def _shown(value: Any) -> str:

@@ -53,17 +53,17 @@ def add_derived(requests: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize_cells(requests: pd.DataFrame, n_frames: int) -> pd.DataFrame:
-    """One row per (server, level, repeat): wall clock, counts and token sums.
+    """One row per (server, level, block): wall clock, counts and token sums.
 
     ``wall_s`` runs from the first request sent to the last reply; a cell measured in several sittings adds
     up its sittings' walls and is marked ``interrupted``.
     """
     measured = add_derived(requests)
     rows = [
-        {**dict(zip([*LEVEL, "repeat"], key, strict=True)), **_cell_facts(cell, n_frames)}
-        for key, cell in measured.groupby([*LEVEL, "repeat"], sort=False)
+        {**dict(zip([*LEVEL, "block"], key, strict=True)), **_cell_facts(cell, n_frames)}
+        for key, cell in measured.groupby([*LEVEL, "block"], sort=False)
     ]
-    columns = [*LEVEL, "repeat", *_CELL_COLUMNS]
+    columns = [*LEVEL, "block", *_CELL_COLUMNS]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -108,7 +108,7 @@ def _cell_facts(cell: pd.DataFrame, n_frames: int) -> dict:
 
 
 def summarize_speed(requests: pd.DataFrame, n_frames: int, recording_frames: int) -> pd.DataFrame:
-    """One row per (server, level) over all repeats, fastest facts first in the columns.
+    """One row per (server, level) over all blocks, fastest facts first in the columns.
 
     Args:
         requests: one row a reply (records.Reply).
@@ -124,7 +124,7 @@ def summarize_speed(requests: pd.DataFrame, n_frames: int, recording_frames: int
     cells = summarize_cells(requests, n_frames)
     sums = cells.groupby(LEVEL, sort=False).agg(
         simulated=("simulated", "any"),
-        repeats=("repeat", "nunique"),
+        blocks=("block", "nunique"),
         n_requests=("n_requests", "sum"),
         n_ok=("n_ok", "sum"),
         n_failed=("n_failed", "sum"),

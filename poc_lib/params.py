@@ -1,14 +1,10 @@
 """One validated, flat parameter set for all notebooks and the command line."""
 
-import difflib
 import os
-from collections.abc import Mapping
-from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from poc_lib.errors import SetupProblem
 from poc_lib.records import Api, ServerSpec
@@ -18,6 +14,8 @@ PROMPTS_DIR = PROJECT_ROOT / "params" / "prompts"
 DEMO = "demo"
 
 Level = Annotated[int, Field(ge=1, le=512)]
+Rate = Annotated[float, Field(gt=0)]
+SERVER_KEYS = {"name", "role", "api", "url", "model", "concurrency"}
 
 
 class Params(BaseModel):
@@ -57,16 +55,38 @@ class Params(BaseModel):
     baseline_concurrency: list[Level] = Field(
         [1], min_length=1, description="in-flight requests at the baseline"
     )
+    servers: list[dict[str, Any]] = Field(
+        [], description="all servers, when more than two; empty: the candidate_* and baseline_* above"
+    )
     recorded_tok_per_s: float = Field(38.0, gt=0, description="output tok/s; used only without baseline_url")
     recorded_s_per_frame: float = Field(
         8.0, gt=0, description="seconds a frame; used only without baseline_url"
     )
     recorded_frames: int = Field(182, ge=1, description="frames of the recording behind the recorded figures")
 
-    repeats: int = Field(1, ge=1, description="times each cell is measured")
-    warmup_requests: int = Field(
-        2, ge=0, description="untimed requests per level, at least one a slot; 0: none"
+    blocks: int = Field(3, ge=1, description="times each cell is measured; an interval needs at least 2")
+    cell_order: Literal["random", "as_listed"] = Field(
+        "random", description="order inside a block: drawn from the seed and mirrored in the next, or fixed"
     )
+    cooldown_s: float = Field(0.0, ge=0, description="seconds of rest before each cell")
+    warmup_requests: int = Field(
+        2, ge=0, description="untimed requests per level at the start, at least one a slot; 0: none"
+    )
+    warmup_per_cell: int = Field(1, ge=0, description="untimed requests before each cell; 0: none")
+    repeat_image_frames: int = Field(
+        4, ge=0, description="frames sent twice on purpose, to see what an image cache gives; 0: none"
+    )
+    open_loop_rates: list[Rate] = Field([], description="arrivals per second, one cell each; empty: none")
+    open_loop_arrivals: list[Literal["poisson", "constant"]] = Field(
+        ["poisson"], min_length=1, description="how arrivals are spaced: 'poisson', 'constant' or both"
+    )
+    slo_ttft_s: float = Field(0.0, ge=0, description="service level: TTFT at most this; 0: no limit")
+    slo_total_s: float = Field(0.0, ge=0, description="service level: total at most this; 0: no limit")
+    slo_share: float = Field(
+        0.95, gt=0, le=1, description="service level: share of requests that must hold it"
+    )
+    canaries: int = Field(6, ge=0, description="screenshots with a code, sent per level; 0: none")
+    canary_aborts: bool = Field(False, description="also send canaries while other requests are given up")
     temperature: float = Field(0.3, ge=0, le=2, description="sampling temperature")
     max_tokens: int = Field(1024, ge=1, description="output tokens per answer at most")
     timeout_s: float = Field(600.0, gt=0, description="seconds without a byte before a request has failed")
@@ -84,6 +104,15 @@ class Params(BaseModel):
         0.8, gt=0, lt=1, description="success: share of matching answers above this"
     )
     match_threshold: float = Field(0.8, gt=0, lt=1, description="difflib ratio above which two texts match")
+    quality_margin: float = Field(
+        0.05, gt=0, lt=1, description="loss of similarity that parallel requests may cost"
+    )
+    labels: str = Field("", description="CSV file of human labels, which then lead; empty: none")
+    embeddings_url: str = Field("", description="server of an embedding model, for one more similarity")
+    embeddings_api: Api = Field("openai", description="'openai' (/embeddings) or 'ollama' (/api/embed)")
+    embeddings_model: str = Field("", description="name of the embedding model")
+    compare_with: list[str] = Field([], description="run ids that the report compares this run with")
+    compare_anyway: bool = Field(False, description="compare runs although they are not alike")
     note: str = Field("", description="a line about this run, shown on top of its report")
     screenshots: bool = Field(True, description="show screenshots in the report (they are private)")
     demo_faults: list[str] = Field(
@@ -112,27 +141,42 @@ class Params(BaseModel):
             raise ValueError(f"a plain folder name, without slashes; got '{run_id}'")
         return run_id
 
-    def servers(self) -> list[ServerSpec]:
-        """The servers of the run, baseline first; without baseline_url only the candidate."""
-        candidate = ServerSpec(
-            name=self.candidate_name,
-            role="candidate",
-            api=self.candidate_api,
-            url=self.candidate_url,
-            model=self.candidate_model,
-            concurrency=tuple(self.concurrency),
-        )
-        if not self.baseline_url:
-            return [candidate]
-        baseline = ServerSpec(
-            name=self.baseline_name,
-            role="baseline",
-            api=self.baseline_api,
-            url=self.baseline_url,
-            model=self.baseline_model,
-            concurrency=tuple(self.baseline_concurrency),
-        )
-        return [baseline, candidate]
+    @model_validator(mode="after")
+    def _servers_are_whole(self) -> "Params":
+        for server in self.servers:
+            missing = {"name", "role", "url", "model"} - server.keys()
+            unknown = server.keys() - SERVER_KEYS
+            if missing or unknown:
+                raise ValueError(
+                    f"each server needs name, role, url and model, may have api and concurrency; {server} "
+                    + ", ".join([f"lacks {key}" for key in missing] + [f"has {key}" for key in unknown])
+                )
+        return self
+
+    def server_specs(self) -> list[ServerSpec]:
+        """The servers of the run, baselines first; without any baseline only candidates."""
+        rows = self.servers or [self._flat("baseline"), self._flat("candidate")]
+        rows = [row for row in rows if row["url"]]
+        specs = [
+            ServerSpec(
+                name=row["name"],
+                role=row["role"],
+                api=row.get("api", "openai"),
+                url=row["url"],
+                model=row["model"],
+                concurrency=tuple(sorted(row.get("concurrency") or self._levels(row["role"]))),
+            )
+            for row in rows
+        ]
+        return sorted(specs, key=lambda spec: spec.role != "baseline")
+
+    def _flat(self, role: str) -> dict[str, Any]:
+        return {"role": role} | {
+            key: getattr(self, f"{role}_{key}") for key in ("name", "api", "url", "model")
+        }
+
+    def _levels(self, role: str) -> list[int]:
+        return self.concurrency if role == "candidate" else self.baseline_concurrency
 
     @property
     def outputs_path(self) -> Path:
@@ -169,102 +213,3 @@ class Params(BaseModel):
                 "header can carry: set the variable again"
             )
         return key or None
-
-
-def validate_params(values: Mapping[str, Any]) -> Params:
-    """Check a mapping of parameters.
-
-    Raises:
-        SetupProblem: an unknown key (the nearest right one is named) or a value out of range.
-    """
-    unknown = [key for key in values if key not in Params.model_fields]
-    if unknown:
-        raise SetupProblem("; ".join(_unknown_key_line(key) for key in unknown))
-    try:
-        params = Params(**values)
-    except ValidationError as error:
-        raise SetupProblem("; ".join(_invalid_value_line(e) for e in error.errors())) from None
-    if params.baseline_url and params.baseline_name == params.candidate_name:
-        raise SetupProblem(
-            f"candidate_name and baseline_name are both '{params.candidate_name}': name them apart"
-        )
-    return params
-
-
-def params_from_notebook(namespace: Mapping[str, Any]) -> Params:
-    """The parameters among a notebook's global names, checked; call it with ``globals()``.
-
-    A plain value whose name nearly is a parameter's is a misspelt key of the params file (papermill only
-    warns about those), so it is an error here.
-    """
-    fields = Params.model_fields
-    plain = {
-        name: value
-        for name, value in namespace.items()
-        if not name.startswith("_") and isinstance(value, str | int | float | list | None)
-    }
-    misspelt = [name for name in plain if name not in fields and _nearest_key(name, cutoff=0.8)]
-    if misspelt:
-        raise SetupProblem("; ".join(_unknown_key_line(name) for name in misspelt))
-    return validate_params({name: namespace[name] for name in fields if name in namespace})
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """The key-value pairs of a YAML params file, not yet validated.
-
-    Raises:
-        SetupProblem: no such file, or its content is not a flat mapping.
-    """
-    if not path.is_file():
-        raise SetupProblem(f"no params file at {path}: the ready ones lie under {PROJECT_ROOT / 'params'}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise SetupProblem(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise SetupProblem(f"{path} holds a {type(values).__name__}, expected lines of 'name: value'")
-    return {str(key): _as_written(value) for key, value in values.items()}
-
-
-def _as_written(value: Any) -> Any:
-    """YAML makes a date of `recording: 2026-03-01`; a parameter is the text."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def new_run_id(params: Params) -> str:
-    """A fresh run id: where the frames come from and the local time to the second."""
-    prefix = DEMO if params.uses_demo_data else "run"
-    return f"{prefix}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
-
-
-def parameters_cell() -> str:
-    """The source of the notebooks' parameters cell: one annotated literal a field, with its help text."""
-    lines = []
-    for name, info in Params.model_fields.items():
-        kind = info.annotation.__name__ if isinstance(info.annotation, type) else _annotation(info.annotation)
-        lines.append(f"{name}: {kind} = {_literal(info.default)}  # {info.description}")
-    return "\n".join(lines)
-
-
-def _annotation(annotation: Any) -> str:
-    return "list[str]" if annotation == list[str] else "list[int]" if "list" in str(annotation) else "str"
-
-
-def _literal(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def _nearest_key(key: str, cutoff: float = 0.6) -> str | None:
-    return next(iter(difflib.get_close_matches(key, Params.model_fields, n=1, cutoff=cutoff)), None)
-
-
-def _unknown_key_line(key: str) -> str:
-    nearest = _nearest_key(key)
-    hint = f"did you mean '{nearest}'?" if nearest else "see --help for every parameter"
-    return f"unknown parameter '{key}': {hint}"
-
-
-def _invalid_value_line(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    what = error["msg"].removeprefix("Value error, ")
-    return f"parameter '{where}' is {error['input']!r}: {what}"

@@ -10,7 +10,15 @@ from typing import Literal
 
 Api = Literal["openai", "ollama"]
 Role = Literal["candidate", "baseline"]
-Phase = Literal["warmup", "measure"]
+Phase = Literal[
+    "warmup",  # untimed: loads the model, compiles for a batch size
+    "measure",  # the closed-loop sweep that speed and quality are taken from
+    "repeat_image",  # block 0: frames the server has not seen; block 1: the same ones again, caches kept
+    "open_loop",  # arrivals at a rate, whatever the server does
+    "canary",  # screenshots with a rendered code among real frames
+    "canary_abort",  # as canary, and every third request is given up in mid-stream
+]
+Arrivals = Literal["closed", "constant", "poisson"]
 
 ErrorClass = Literal[
     "connect",  # no connection, or it broke before the response began
@@ -21,6 +29,7 @@ ErrorClass = Literal[
     "server_error",  # an error object inside a 200 stream
     "truncated",  # the stream ended before the server said it was finished
     "empty",  # a finished answer without any text
+    "aborted",  # given up by this client on purpose (phase canary_abort)
 ]
 
 FAILURE_CLASSES: tuple[str, ...] = ErrorClass.__args__
@@ -100,26 +109,28 @@ class ServerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One measured combination: a server at a concurrency level, in one repeat, over all frames."""
+    """One measured combination: a server at a concurrency level, in one block, over all its frames."""
 
     server: str
     role: Role
-    concurrency: int  # requests kept in flight (closed loop)
-    repeat: int  # 0, 1, ...
+    concurrency: int  # requests kept in flight (closed loop), or in flight at most (open loop)
+    block: int  # 0, 1, ...; in a block every server and level is measured once
     phase: Phase = "measure"
+    arrivals: Arrivals = "closed"
+    rate_per_s: float | None = None  # arrivals per second; None: closed loop
 
 
 @dataclass(slots=True)
 class Reply:
     """One request and what came back: a row of requests.jsonl. A failure is a row, too."""
 
-    request_id: str  # "server/phase/c4/r0/frame_id": unique in a run
+    request_id: str  # "server/phase/c4/b0/frame_id": unique in a run
     server: str
     role: Role
     concurrency: int  # the cell's level
-    repeat: int
+    block: int
     phase: Phase
-    frame_id: str
+    frame_id: str  # a canary's id where the phase sends canaries
     sitting: int  # 0 for the first start of the run, +1 for every continuation
     slot: int  # which of the cell's slots sent it, 0 .. concurrency - 1
     simulated: bool  # the answering server is the embedded simulator
@@ -127,6 +138,9 @@ class Reply:
     start_s: float  # monotonic seconds from the sitting's start to the moment of sending
     in_flight: int  # requests in flight right after this one was sent, itself included
     total_s: float  # sending to last byte, or to the failure
+    arrivals: Arrivals = "closed"
+    rate_per_s: float | None = None  # arrivals per second in an open loop
+    due_s: float | None = None  # open loop: the intended moment of sending, on the clock of start_s
     headers_s: float | None = None  # sending to response headers
     ttft_s: float | None = None  # sending to the first non-empty content or reasoning
     arrivals_s: list[float] = field(default_factory=list)  # each non-empty chunk's arrival, from sending

@@ -1,39 +1,31 @@
-"""One sitting of a run: frames, servers and the run folder put together, then warm-up and measurement."""
+"""Everything that one sitting of a run needs, opened and closed: frames, servers, the run folder."""
 
 import atexit
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pandas as pd
-
-from poc_lib.benchmark import (
-    CellOutcome,
-    Load,
-    Progress,
-    describe_cell,
-    plan_cells,
-    remaining_requests,
-    run_cell,
-    warmup_cell,
-)
+from poc_lib.canary import canary_size, prepare_canaries
 from poc_lib.demo import DemoData, prepare_demo
 from poc_lib.errors import SetupProblem
 from poc_lib.escribano import count_frames, read_frames, recover_images, sample_frames
 from poc_lib.images import scale_image
-from poc_lib.params import DEMO, Params, new_run_id
-from poc_lib.progress import notebook_progress
-from poc_lib.records import Cell, Frame, Reply, ServerIdentity, ServerSpec
+from poc_lib.params import DEMO, PROMPTS_DIR, Params
+from poc_lib.params_reading import new_run_id
+from poc_lib.plan import plan_cells
+from poc_lib.records import Cell, Frame, ServerIdentity, ServerSpec
 from poc_lib.run_facts import read_run_facts
-from poc_lib.runs import Run, append_event, open_run, read_events, read_replies, reply_writer
-from poc_lib.servers import ChatSettings, check_server, clear_cache, prepare_requests
+from poc_lib.runs import Run, next_sitting, open_run
+from poc_lib.servers import ChatSettings, PreparedRequest, check_server, prepare_requests
+from poc_lib.simulator.canaries import add_canary_answers
 from poc_lib.simulator.process import SimulatorProcess, start_simulator, stop_simulator
-from poc_lib.telemetry import sampling, snapshot_counters
+
+SAME_SERVER = ("software", "version", "model", "simulated")  # what must not change within a run
 
 
 @dataclass(slots=True)
 class Session:
-    """Everything that one sitting of a run needs; close it with close_session."""
+    """One sitting of a run; close it with close_session."""
 
     params: Params
     frames: list[Frame]  # the sample that is sent
@@ -44,6 +36,9 @@ class Session:
     settings: ChatSettings
     cells: list[Cell]
     sitting: int
+    requests: dict[str, dict[str, PreparedRequest]]  # server -> frame_id -> its encoded request
+    canaries: list[Frame] = field(default_factory=list)
+    canary_requests: dict[str, dict[str, PreparedRequest]] = field(default_factory=dict)  # with their prompt
     simulators: list[SimulatorProcess] = field(default_factory=list)
 
 
@@ -57,16 +52,22 @@ def demo_data(params: Params) -> DemoData:
     return prepare_demo(params.outputs_path / "demo-data")
 
 
-def start_servers(params: Params) -> tuple[list[ServerSpec], list[SimulatorProcess]]:
-    """The run's servers, with a simulator started for each that the parameters call "demo"."""
+def start_servers(
+    params: Params, answers: Path | None = None
+) -> tuple[list[ServerSpec], list[SimulatorProcess]]:
+    """The run's servers, with a simulator started for each that the parameters call "demo".
+
+    Args:
+        answers: what the simulated model sees in each image; None: in the demo's screenshots.
+    """
     specs, simulators = [], []
-    for spec in params.servers():
+    for spec in params.server_specs():
         if spec.url == DEMO:
             faults = params.demo_faults if spec.role == "candidate" else []
             simulator = start_simulator(
                 spec.api,
                 spec.model,
-                demo_data(params).answers,
+                answers or demo_data(params).answers,
                 speed=params.demo_speed,
                 seed=params.seed,
                 faults=faults,
@@ -101,12 +102,15 @@ async def open_session(params: Params) -> Session:
     """
     folder = params.outputs_path / (params.run_id or new_run_id(params))
     every, frames = select_frames(params, folder)
-    servers, simulators = start_servers(params)
+    canaries = draw_canaries(params, frames, folder)
+    servers, simulators = start_servers(params, _demo_answers(params, canaries, folder))
     identities = [await check_server(spec, params.api_key()) for spec in servers]
     problems = [identity.problem for identity in identities if identity.problem]
     if problems:
         raise SetupProblem("; ".join(problems))
     run = open_run(folder, read_run_facts(params, every, frames, identities), frames)
+    refuse_changed_servers(run.facts["servers"], identities)
+    settings = chat_settings(params)
     return Session(
         params=params,
         frames=frames,
@@ -114,11 +118,38 @@ async def open_session(params: Params) -> Session:
         servers=servers,
         identities=identities,
         run=run,
-        settings=chat_settings(params),
-        cells=plan_cells(servers, params.repeats),
-        sitting=_next_sitting(run),
+        settings=settings,
+        cells=plan_cells(servers, params),
+        sitting=next_sitting(run),
+        requests={spec.name: prepare_requests(spec, frames, settings) for spec in servers},
+        canaries=canaries,
+        canary_requests=_prepare_canary_requests(servers, [*canaries, *frames], settings, bool(canaries)),
         simulators=simulators,
     )
+
+
+def draw_canaries(params: Params, frames: list[Frame], folder: Path) -> list[Frame]:
+    """The run's canaries, of the size of its frames, drawn into its folder."""
+    if not params.canaries:
+        return []
+    return prepare_canaries(folder / "canaries", params.canaries, params.seed, *canary_size(frames))
+
+
+def _demo_answers(params: Params, canaries: list[Frame], folder: Path) -> Path | None:
+    """What simulated servers see, canaries included; None where no server is simulated by the demo."""
+    if not any(spec.url == DEMO for spec in params.server_specs()):
+        return None
+    return add_canary_answers(demo_data(params).answers, canaries, folder / "canaries" / "answers.json")
+
+
+def _prepare_canary_requests(
+    servers: list[ServerSpec], frames: list[Frame], settings: ChatSettings, wanted: bool
+) -> dict[str, dict[str, PreparedRequest]]:
+    """Canaries and frames under one prompt: a cache that is keyed by the prompt then shows itself."""
+    prompt = (PROMPTS_DIR / "canary.txt").read_text(encoding="utf-8").strip()
+    candidates = [spec for spec in servers if wanted and spec.role == "candidate"]
+    asking = replace(settings, prompt=prompt)
+    return {spec.name: prepare_requests(spec, frames, asking) for spec in candidates}
 
 
 def close_session(session: Session) -> None:
@@ -139,144 +170,18 @@ def chat_settings(params: Params) -> ChatSettings:
     )
 
 
-async def warm_up(session: Session) -> pd.DataFrame:
-    """Send the untimed requests: models are loaded and kernels compiled before anything is timed.
+def refuse_changed_servers(on_file: list[Mapping], now: list[ServerIdentity]) -> None:
+    """A run is of one version of each server.
 
-    Every level is warmed with at least one request per slot, since a server compiles for each batch size
-    anew. One row a request: server, concurrency, frame_id, ttft_s, total_s, server_load_s, error_class,
-    error_message. Cells that are all on file are not warmed again.
+    Raises:
+        SetupProblem: a server that the run was begun with is another one now.
     """
-    rows: list[Reply] = []
-    if session.params.warmup_requests and (todo := remaining_cells(session)):
-        waiting = {(cell.server, cell.concurrency) for cell in todo}
-        with reply_writer(session.run) as write:
-            load = _load(session, lambda reply: (write(reply), rows.append(reply)))
-            for spec in session.servers:
-                for level in (level for level in spec.concurrency if (spec.name, level) in waiting):
-                    await _warm_level(session, load, spec, level)
-    columns = ["server", "concurrency", "frame_id", "ttft_s", "total_s", "server_load_s"]
-    columns += ["error_class", "error_message"]
-    return pd.DataFrame([asdict(row) for row in rows], columns=columns)
-
-
-async def _warm_level(session: Session, load: Load, spec: ServerSpec, level: int) -> None:
-    n_requests = max(session.params.warmup_requests, level)
-    frame_ids = [frame.frame_id for frame in session.frames[-n_requests:]]
-    counted = Progress("", 0, len(frame_ids), 0, 0.0, 0.0, None)
-    await run_cell(load, warmup_cell(spec, level, session.sitting), frame_ids, counted)
-
-
-async def measure(session: Session) -> list[CellOutcome]:
-    """Measure every cell that is not yet on file; each reply is on disk before the next is counted.
-
-    A sitting that is stopped continues where it was when the same run is opened again, or this is called
-    again; servers and machine are sampled meanwhile (telemetry).
-    """
-    session.sitting = _next_sitting(session.run)  # its times count from its own start
-    todo = remaining_cells(session)
-    total = sum(map(len, todo.values()))
-    outcomes: list[CellOutcome] = []
-    if not total:
-        return outcomes
-    with reply_writer(session.run) as write:
-        load = _load(session, write, shown=True)
-        append_event(session.run, "sitting_started", sitting=session.sitting, requests=total)
-        with _telemetry(session, load):
-            for cell, frame_ids in todo.items():
-                outcomes.append(await _measure_cell(session, load, cell, frame_ids, outcomes, total))
-        append_event(session.run, "sitting_ended", sitting=session.sitting)
-    return outcomes
-
-
-async def run_sitting(params: Params) -> Session:
-    """Open, warm up, measure and close; the closed session is returned for its run."""
-    session = await open_session(params)
-    try:
-        await warm_up(session)
-        await measure(session)
-    finally:
-        close_session(session)
-    return session
-
-
-async def _measure_cell(
-    session: Session, load: Load, cell: Cell, frame_ids: list[str], before: list[CellOutcome], total: int
-) -> CellOutcome:
-    spec = next(spec for spec in session.servers if spec.name == cell.server)
-    cleared = await clear_cache(spec, session.settings.api_key)
-    facts = {"cell": describe_cell(cell), **asdict(cell), "sitting": session.sitting}
-    append_event(
-        session.run,
-        "cell_started",
-        **facts,
-        requests=len(frame_ids),
-        cache_cleared=cleared,
-        counters=await _counters(session, spec),
-    )
-    counted = Progress(
-        doing=describe_cell(cell),
-        done=sum(outcome.n_sent + outcome.n_not_sent for outcome in before),
-        total=total,
-        failed=sum(outcome.n_failed for outcome in before),
-        elapsed_s=0.0,
-        frames_per_s=0.0,
-        left_s=None,
-    )
-    outcome = await run_cell(load, cell, frame_ids, counted)
-    append_event(
-        session.run,
-        "cell_ended",
-        **facts,
-        failed=outcome.n_failed,
-        not_sent=outcome.n_not_sent,
-        stopped_because=outcome.stopped_because,
-        counters=await _counters(session, spec),
-    )
-    return outcome
-
-
-def _telemetry(session: Session, load: Load) -> AbstractContextManager:
-    return sampling(
-        session.run,
-        session.servers,
-        sitting=session.sitting,
-        run_start_ns=load.start_ns,
-        every_s=session.params.telemetry_every_s,
-        timeout_s=session.params.timeout_s,
-        api_key=session.settings.api_key,
-    )
-
-
-async def _counters(session: Session, spec: ServerSpec) -> dict:
-    """The server's counters between cells, when it is idle."""
-    if not session.params.telemetry_every_s:
-        return {}
-    return await snapshot_counters(spec, session.settings.api_key)
-
-
-def _next_sitting(run: Run) -> int:
-    return sum(event["event"] == "sitting_started" for event in read_events(run))
-
-
-def remaining_cells(session: Session) -> dict[Cell, list[str]]:
-    """The cells that are not all on file, each with the frames still to send."""
-    done = {reply.request_id for reply in read_replies(session.run)}
-    frame_ids = [frame.frame_id for frame in session.frames]
-    left = {cell: remaining_requests(cell, frame_ids, done) for cell in session.cells}
-    return {cell: frame_ids for cell, frame_ids in left.items() if frame_ids}
-
-
-def _load(session: Session, on_reply, shown: bool = False) -> Load:
-    requests = {
-        spec.name: prepare_requests(spec, session.frames, session.settings) for spec in session.servers
-    }
-    progress = {"on_progress": notebook_progress(session.run.folder)} if shown else {}
-    return Load(
-        requests=requests,
-        settings=session.settings,
-        simulated={identity.name: identity.simulated for identity in session.identities},
-        sitting=session.sitting,
-        stop_after_failures=session.params.stop_after_failures,
-        on_reply=on_reply,
-        **progress,
-    )
+    before = {server["name"]: server for server in on_file}
+    for identity in now:
+        stored = before.get(identity.name, {})
+        for key in SAME_SERVER:
+            if key in stored and stored[key] != getattr(identity, key):
+                raise SetupProblem(
+                    f"{identity.name} has {key} {getattr(identity, key)}, but this run was begun with "
+                    f"{stored[key]}: choose another run_id, and compare the two runs with compare_with"
+                )

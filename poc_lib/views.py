@@ -9,10 +9,11 @@ from IPython.display import HTML, Markdown
 
 from poc_lib.accuracy import STORED_REFERENCE
 from poc_lib.analysis import Analysis
-from poc_lib.benchmark import CellOutcome, describe_cell
+from poc_lib.benchmark import CellOutcome
 from poc_lib.escribano import PastSpeed
 from poc_lib.metrics import LEVEL
 from poc_lib.params import Params
+from poc_lib.plan import describe_cell
 from poc_lib.records import Reply, ServerIdentity
 from poc_lib.report import key_findings
 from poc_lib.verdict import SUSPICIONS, Verdict

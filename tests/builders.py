@@ -33,7 +33,7 @@ def reply(frame_id: str = "f1", **changes: Any) -> Reply:
         "server": "vllm-mlx",
         "role": "candidate",
         "concurrency": 1,
-        "repeat": 0,
+        "block": 0,
         "phase": "measure",
         "sitting": 0,
         "slot": 0,
@@ -50,7 +50,7 @@ def reply(frame_id: str = "f1", **changes: Any) -> Reply:
         "text": "description: an editor",
         "http_status": 200,
     } | changes
-    cell = f"{values['server']}/{values['phase']}/c{values['concurrency']}/r{values['repeat']}"
+    cell = f"{values['server']}/{values['phase']}/c{values['concurrency']}/b{values['block']}"
     return Reply(request_id=f"{cell}/{frame_id}", frame_id=frame_id, **values)
 
 

@@ -98,13 +98,13 @@ def make_replies(
     rng, replies, now_s = random.Random(7), [], 0.0
     cells = [("ollama", "baseline", 1)] if baseline else []
     cells += [("vllm-mlx", "candidate", level) for level in params.concurrency]
-    for repeat in range(params.repeats):
+    for block in range(params.blocks):
         for server, role, level in cells:
             free_s = [now_s] * level
             for i, frame in enumerate(frames):
                 slot = free_s.index(min(free_s))
                 reply = _reply(
-                    rng, server, role, level, repeat, frame, slot, free_s[slot], frames, i, simulated
+                    rng, server, role, level, block, frame, slot, free_s[slot], frames, i, simulated
                 )
                 if faults and role == "candidate":
                     _plant_fault(reply, level, i, frames)
@@ -114,17 +114,17 @@ def make_replies(
     return replies
 
 
-def _reply(rng, server, role, level, repeat, frame, slot, start_s, frames, i, simulated) -> Reply:
+def _reply(rng, server, role, level, block, frame, slot, start_s, frames, i, simulated) -> Reply:
     tokens = rng.randint(46, 92)
     ttft_s = (2.1 if role == "baseline" else 0.55 + 0.42 * level) * rng.uniform(0.8, 1.3)
     tpot_s = (0.026 if role == "baseline" else 0.012 * level**0.55) * rng.uniform(0.9, 1.15)
     arrivals = [round(ttft_s + tpot_s * n * rng.uniform(0.97, 1.03), 4) for n in range(tokens)]
     return Reply(
-        request_id=f"{server}/measure/c{level}/r{repeat}/{frame.frame_id}",
+        request_id=f"{server}/measure/c{level}/b{block}/{frame.frame_id}",
         server=server,
         role=role,
         concurrency=level,
-        repeat=repeat,
+        block=block,
         phase="measure",
         frame_id=frame.frame_id,
         sitting=0,

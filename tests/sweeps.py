@@ -5,15 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from poc_lib.analysis import Analysis, analyse_run
-from poc_lib.params import Params, validate_params
-from poc_lib.session import Session, run_sitting
+from poc_lib.params import Params
+from poc_lib.params_reading import validate_params
+from poc_lib.session import Session
+from poc_lib.sweep import run_sitting
 
 QUICK = {
     "demo_speed": 20.0,
     "n_frames": 8,
     "concurrency": [1, 4],
     "baseline_url": "",
+    "blocks": 1,
     "warmup_requests": 0,
+    "warmup_per_cell": 0,
+    "repeat_image_frames": 0,
+    "canaries": 0,
 }
 
 

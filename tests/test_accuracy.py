@@ -27,13 +27,13 @@ def line(description, activity="coding", apps="VS Code", topics="frames"):
     return f"description: {description} | activity: {activity} | apps: [{apps}] | topics: [{topics}]"
 
 
-def reply(frame_id, text="", server="vllm-mlx", concurrency=1, repeat=0, phase="measure", error_class=None):
+def reply(frame_id, text="", server="vllm-mlx", concurrency=1, block=0, phase="measure", error_class=None):
     return Reply(
-        request_id=f"{server}/{phase}/c{concurrency}/r{repeat}/{frame_id}",
+        request_id=f"{server}/{phase}/c{concurrency}/b{block}/{frame_id}",
         server=server,
         role="baseline" if server == "ollama" else "candidate",
         concurrency=concurrency,
-        repeat=repeat,
+        block=block,
         phase=phase,
         frame_id=frame_id,
         sitting=0,
@@ -207,17 +207,17 @@ def test_an_empty_run_gives_an_empty_table_with_all_columns():
 
 def against_baseline(*replies):
     scores = score_answers(requests_of(*replies), pd.DataFrame([frame("f1", None)]), 0.8)
-    return scores[scores["against"] == "baseline ollama"].set_index(["concurrency", "repeat"])
+    return scores[scores["against"] == "baseline ollama"].set_index(["concurrency", "block"])
 
 
 def test_the_baselines_lowest_level_and_same_repeat_are_compared():
     found = against_baseline(
         reply("f1", MEETING, "ollama", concurrency=2),
-        reply("f1", EDITOR, "ollama", repeat=0),
-        reply("f1", BROWSER, "ollama", repeat=1),
-        reply("f1", EDITOR, concurrency=4, repeat=0),
-        reply("f1", BROWSER, concurrency=4, repeat=1),
-        reply("f1", EDITOR, concurrency=4, repeat=2),  # the baseline has no third repeat: its first counts
+        reply("f1", EDITOR, "ollama", block=0),
+        reply("f1", BROWSER, "ollama", block=1),
+        reply("f1", EDITOR, concurrency=4, block=0),
+        reply("f1", BROWSER, concurrency=4, block=1),
+        reply("f1", EDITOR, concurrency=4, block=2),  # the baseline has no third block: its first counts
     )
     assert found["difflib_ratio"].tolist() == [1.0, 1.0, 1.0]
 
@@ -251,7 +251,7 @@ def agreement_of(matches, **columns):
         "server": "v",
         "role": "candidate",
         "concurrency": 4,
-        "repeat": 0,
+        "block": 0,
         "against": STORED_REFERENCE,
     }
     frame_ids = [f"f{i}" for i in range(len(matches))]
@@ -326,8 +326,8 @@ def test_a_server_is_held_against_itself_and_against_another_frame():
     requests = requests_of(
         reply("f1", EDITOR),
         reply("f2", BROWSER),
-        reply("f1", EDITOR, repeat=1),
-        reply("f2", MEETING, repeat=1),
+        reply("f1", EDITOR, block=1),
+        reply("f2", MEETING, block=1),
         reply("f1", MEETING, concurrency=4),
     )
     table = summarize_yardsticks(requests, frames, 0.8).set_index("compared")

@@ -7,8 +7,6 @@ import poc_lib.benchmark
 from poc_lib.benchmark import (
     Load,
     Progress,
-    describe_cell,
-    plan_cells,
     remaining_requests,
     run_cell,
     warmup_cell,
@@ -202,31 +200,13 @@ async def test_a_wrong_row_writer_is_not_taken_for_a_failed_request(frames):
     assert stopped.group_contains(OSError)
 
 
-def test_the_plan_takes_every_level_of_every_server_and_turns_round_each_repeat():
-    servers = [
-        spec("http://o", name="ollama", role="baseline", concurrency=(1,)),
-        spec("http://v", concurrency=(1, 4)),
-    ]
-    once = [("ollama", 1), ("vllm-mlx", 1), ("vllm-mlx", 4)]
-    plan = plan_cells(servers, repeats=3)
-    assert [(cell.server, cell.concurrency) for cell in plan] == once + once[::-1] + once
-    assert [cell.repeat for cell in plan] == [0] * 3 + [1] * 3 + [2] * 3
-    assert {cell.phase for cell in plan} == {"measure"}
-
-
 def test_the_warm_up_is_apart_from_what_is_measured():
     warm = warmup_cell(spec("http://v"), concurrency=4, sitting=2)
     assert (warm.phase, warm.concurrency) == ("warmup", 4)
-    assert request_id(warm, "f1") == "vllm-mlx/warmup/c4/r2/f1"
+    assert request_id(warm, "f1") == "vllm-mlx/warmup/c4/b2/f1"
 
 
 def test_only_frames_without_a_reply_on_file_remain():
     done = {reply("f0", concurrency=4).request_id, failed("f3", concurrency=4).request_id}
     assert remaining_requests(CELL, FRAME_IDS[:5], done) == ["f1", "f2", "f4"]
-    assert remaining_requests(replace(CELL, repeat=1), FRAME_IDS[:2], done) == ["f0", "f1"]
-
-
-def test_a_cell_is_described_in_words():
-    assert describe_cell(CELL) == "vllm-mlx, 4 in flight"
-    assert describe_cell(replace(CELL, repeat=1)) == "vllm-mlx, 4 in flight, repeat 2"
-    assert describe_cell(warmup_cell(spec("http://v"), 2, 0)) == "vllm-mlx, warm-up at 2 in flight"
+    assert remaining_requests(replace(CELL, block=1), FRAME_IDS[:2], done) == ["f0", "f1"]

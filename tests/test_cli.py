@@ -17,7 +17,8 @@ def test_every_parameter_is_a_flag_of_every_command():
         for name, info in Params.model_fields.items():
             value = info.default
             given = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-            flags = [f"--{name}"] if isinstance(value, bool) else [f"--{name}", *given]
+            switch = f"--{name}" if value else f"--no-{name}"
+            flags = [switch] if isinstance(value, bool) else [f"--{name}", *given]
             assert cli.read_arguments([command, *flags]) == (command, Params()), name
 
 
@@ -43,7 +44,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path):
     path = tmp_path / "p.yaml"
     path.write_text("n_frames: 5\nseed: 7\n")
     _, params = cli.read_arguments(["run", "--params", str(path), "--n_frames", "6"])
-    assert (params.n_frames, params.seed, params.repeats) == (6, 7, 1)
+    assert (params.n_frames, params.seed, params.blocks) == (6, 7, 3)
 
 
 def test_the_output_folder_sets_where_the_run_lies(tmp_path):

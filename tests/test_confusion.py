@@ -99,14 +99,14 @@ def frames_table(**changes):
     return frames.assign(**changes)
 
 
-def reply(frame_id, text, server="vllm-mlx", concurrency=4, repeat=0, **fields):
+def reply(frame_id, text, server="vllm-mlx", concurrency=4, block=0, **fields):
     defaults = {"phase": "measure", "sitting": 0, "start_s": 0.0, "total_s": 5.0, "ttft_s": 1.0}
     return Reply(
-        request_id=f"{server}/c{concurrency}/r{repeat}/{frame_id}",
+        request_id=f"{server}/c{concurrency}/b{block}/{frame_id}",
         server=server,
         role="baseline" if server == "ollama" else "candidate",
         concurrency=concurrency,
-        repeat=repeat,
+        block=block,
         frame_id=frame_id,
         slot=0,
         simulated=False,
@@ -301,7 +301,7 @@ def test_the_same_words_for_frames_that_look_alike_are_no_duplicates():
 
 def test_the_same_words_in_another_cell_are_no_duplicates():
     other = PARAPHRASE | {"slack": PARAPHRASE["docs"], "docs": "A page about checkpoints."}
-    requests = pd.concat([cell(PARAPHRASE), cell(other, repeat=1), cell(other, concurrency=8)])
+    requests = pd.concat([cell(PARAPHRASE), cell(other, block=1), cell(other, concurrency=8)])
     assert find_duplicates(requests, frames_table()).empty
 
 
@@ -362,7 +362,7 @@ def test_the_summary_keeps_levels_and_servers_apart():
     requests = pd.concat(
         [
             cell(SWAPPED, concurrency=4),
-            cell(PARAPHRASE | {"slack": PARAPHRASE["terminal"]}, concurrency=4, repeat=1),
+            cell(PARAPHRASE | {"slack": PARAPHRASE["terminal"]}, concurrency=4, block=1),
             cell(PARAPHRASE, concurrency=1),
             cell(PARAPHRASE, server="ollama", concurrency=1),
         ]
@@ -437,7 +437,7 @@ def test_the_fit_matrix_has_its_maximum_on_the_diagonal_except_where_answers_wer
 
 
 def test_of_several_answers_to_a_frame_the_fit_matrix_shows_the_first():
-    requests = pd.concat([cell(PARAPHRASE), cell(SWAPPED, repeat=1).assign(start_s=100.0)])
+    requests = pd.concat([cell(PARAPHRASE), cell(SWAPPED, block=1).assign(start_s=100.0)])
     matrix, frame_ids = fit_matrix(requests, frames_table())
     assert frame_ids[int(matrix[frame_ids.index("browser")].argmax())] == "browser"
 

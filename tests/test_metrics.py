@@ -111,20 +111,20 @@ def test_several_sittings_add_up_and_are_marked():
 
 
 def test_repeats_are_one_level_with_their_walls_added():
-    second = [reply(f"f{n}", concurrency=2, repeat=1, start_s=50.0 + n, total_s=1.0) for n in range(4)]
+    second = [reply(f"f{n}", concurrency=2, block=1, start_s=50.0 + n, total_s=1.0) for n in range(4)]
     speed = speed_of([*FOUR, *second])
-    assert (speed["repeats"], speed["n_ok"], speed["wall_s"]) == (2, 8, 3.0 + 4.0)
+    assert (speed["blocks"], speed["n_ok"], speed["wall_s"]) == (2, 8, 3.0 + 4.0)
     assert speed["frames_per_s"] == pytest.approx(8 / 7)
     assert speed["complete"]
 
 
 def test_one_incomplete_repeat_makes_the_level_incomplete():
-    assert not speed_of([*FOUR, *(reply(f"f{n}", concurrency=2, repeat=1) for n in range(3))])["complete"]
+    assert not speed_of([*FOUR, *(reply(f"f{n}", concurrency=2, block=1) for n in range(3))])["complete"]
 
 
 def test_a_cell_is_a_server_a_level_and_a_repeat():
-    cells = summarize_cells(table([*FOUR, reply("f1", concurrency=2, repeat=1), reply("f1")]), 4)
-    assert cells[["concurrency", "repeat", "n_ok"]].to_numpy().tolist() == [[2, 0, 4], [2, 1, 1], [1, 0, 1]]
+    cells = summarize_cells(table([*FOUR, reply("f1", concurrency=2, block=1), reply("f1")]), 4)
+    assert cells[["concurrency", "block", "n_ok"]].to_numpy().tolist() == [[2, 0, 4], [2, 1, 1], [1, 0, 1]]
 
 
 def test_answers_cut_at_max_tokens_are_counted():

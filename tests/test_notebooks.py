@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 import poc_lib
-from poc_lib.params import PROJECT_ROOT, Params, parameters_cell
+from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.params_reading import parameters_cell
 
 NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
 PARAMS_FILES = sorted((PROJECT_ROOT / "params").glob("*.yaml"))

@@ -3,9 +3,8 @@ import ast
 import pytest
 
 from poc_lib.errors import SetupProblem
-from poc_lib.params import (
-    PROJECT_ROOT,
-    Params,
+from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.params_reading import (
     new_run_id,
     parameters_cell,
     params_from_notebook,
@@ -27,7 +26,7 @@ def test_the_defaults_are_valid_and_run_the_demo():
     params = validate_params({})
     assert params == Params()
     assert params.uses_demo_data
-    assert {server.url for server in params.servers()} == {"demo"}
+    assert {server.url for server in params.server_specs()} == {"demo"}
 
 
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.stem)
@@ -65,7 +64,7 @@ def test_several_problems_come_in_one_line():
         {"timeout_s": 0},
         {"match_threshold": 1.0},
         {"candidate_name": ""},
-        {"repeats": 0},
+        {"blocks": 0},
         {"temperature": float("nan")},
     ],
 )
@@ -89,8 +88,8 @@ def test_the_two_servers_are_named_apart():
 
 
 def test_the_baseline_comes_first_and_is_left_out_without_its_url():
-    assert [server.role for server in Params().servers()] == ["baseline", "candidate"]
-    assert [server.role for server in Params(baseline_url="").servers()] == ["candidate"]
+    assert [server.role for server in Params().server_specs()] == ["baseline", "candidate"]
+    assert [server.role for server in Params(baseline_url="").server_specs()] == ["candidate"]
 
 
 def test_parameters_cannot_be_changed_afterwards():

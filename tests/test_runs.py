@@ -51,7 +51,7 @@ def test_frames_come_back_as_they_were(run):
 
 def test_no_reference_and_an_empty_list_stay_apart(tmp_path):
     said = frame("f1", reference=Reference("text", None, None, (), None))
-    run = open_run(tmp_path / "r", facts(), [said])
+    run = open_run(tmp_path / "r", facts(n_frames=1), [said])
     assert read_frames_of(run) == [said]
 
 

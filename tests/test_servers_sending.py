@@ -69,8 +69,8 @@ async def test_an_answer_that_comes_byte_by_byte_is_read(api, shot):
 
 async def test_the_reply_says_where_in_the_run_it_belongs(shot):
     reply = await answer_of([OK_HEAD, OPENAI_ANSWER], shot)
-    assert reply.request_id == "vllm-mlx/measure/c4/r1/f1"
-    assert (reply.concurrency, reply.repeat, reply.sitting, reply.slot) == (4, 1, 2, 3)
+    assert reply.request_id == "vllm-mlx/measure/c4/b1/f1"
+    assert (reply.concurrency, reply.block, reply.sitting, reply.slot) == (4, 1, 2, 3)
     assert (reply.in_flight, reply.simulated, reply.http_status) == (4, True, 200)
     assert reply.start_s >= 0
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from poc_lib.errors import SetupProblem
-from poc_lib.params import PROJECT_ROOT, validate_params
+from poc_lib.params import PROJECT_ROOT
+from poc_lib.params_reading import validate_params
 from poc_lib.telemetry.process import start_sampler, stop_sampler
 from poc_lib.telemetry.spec import SamplingSpec, Target, decode_spec, encode_spec
 from tests.builders import KEEP_OPEN, http_response, raw_server

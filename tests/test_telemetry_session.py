@@ -6,7 +6,8 @@ import psutil
 
 from poc_lib.analysis import analyse_run, write_tables
 from poc_lib.runs import read_events, read_replies, read_run, read_telemetry
-from poc_lib.session import Session, close_session, measure, open_session
+from poc_lib.session import Session, close_session, open_session
+from poc_lib.sweep import measure
 from tests.sweeps import quick_params, run_sweep
 
 SLOW_ENOUGH = {"demo_speed": 4.0, "telemetry_every_s": 0.1, "baseline_url": "demo", "n_frames": 6}

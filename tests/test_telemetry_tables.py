@@ -7,7 +7,7 @@ import pytest
 from poc_lib.telemetry import summarize_telemetry, telemetry_table
 from tests.builders import failed, reply, table
 
-CELL = {"server": "vllm-mlx", "concurrency": 4, "repeat": 0, "sitting": 0}
+CELL = {"server": "vllm-mlx", "concurrency": 4, "block": 0, "sitting": 0}
 
 
 def server_sample(answered_s: float, asked_s: float | None = None, **figures) -> dict:
@@ -99,7 +99,7 @@ def test_levels_and_roles_have_rows_of_their_own():
 
 
 def test_repeats_of_a_level_are_put_together_without_the_time_between_them():
-    replies = level(10.0) + level(100.0, repeat=1)
+    replies = level(10.0) + level(100.0, block=1)
     row = only_row([server_sample(t) for t in (11.0, 50.0, 101.0)], replies)
     assert (row["n_samples"], row["n_windows"]) == (2, 2)
 

@@ -4,57 +4,92 @@ import pandas as pd
 import pytest
 
 from poc_lib.metrics import Baseline
-from poc_lib.verdict import NOT_RECOMMENDED, decide, fastest_complete, judge_criteria, step_of
+from poc_lib.verdict import (
+    INCONCLUSIVE,
+    NOT_RECOMMENDED,
+    choose_level,
+    decide,
+    judge_criteria,
+    step_of,
+)
 
 MEASURED = Baseline("ollama", True, 1, 0.5, 40.0, True)
 RECORDED = Baseline("ollama", False, 1, 0.125, 38.0, True)
-SPEED_COLUMNS = [
-    "role",
-    "concurrency",
-    "frames_per_s",
-    "output_tok_per_s",
-    "complete",
-    "speedup_frames",
-    "speedup_tokens",
-    "n_failed",
-    "n_not_sent",
-]
+NO_CANARIES = pd.DataFrame(columns=["server", "concurrency", "usable", "n_judged", "n_leaks"])
+NO_BOUNDS = (math.nan, math.nan)
 
 
-def speed(*rows, simulated=False):
-    made = pd.DataFrame(rows, columns=SPEED_COLUMNS)
-    names = made["role"].map({"candidate": "vllm-mlx", "baseline": "ollama"})
-    return made.assign(server=names, simulated=simulated, n_requests=12)
+def row(level, speedup, bounds=None, server="vllm-mlx", role="candidate", tok=200.0, **changes):
+    """A row of Analysis.speed: 12 frames, 3 blocks, bounds of ± 1 % where none are given."""
+    low, high = bounds or (speedup * 0.99, speedup * 1.01)
+    values = {
+        "server": server,
+        "role": role,
+        "concurrency": level,
+        "frames_per_s": 0.5 * speedup,
+        "output_tok_per_s": tok,
+        "output_tok_per_s_low": tok * 0.99,
+        "output_tok_per_s_high": tok * 1.01,
+        "speedup_frames": speedup,
+        "simultaneous_low": low,
+        "simultaneous_high": high,
+        "speedup_tokens": tok / 40,
+        "speedup_tokens_low": tok / 40 * 0.99,
+        "speedup_tokens_high": tok / 40 * 1.01,
+        "complete": True,
+        "interrupted": False,
+        "simulated": False,
+        "n_requests": 36,
+        "n_failed": 0,
+        "n_not_sent": 0,
+        "n_frames": 12,
+        "n_blocks": 3,
+        "n_simultaneous": 1,
+        "between_blocks_known": True,
+        "more_blocks": 2.0,
+    }
+    return values | changes
 
 
-def candidate(level, speedup, complete=True, tok=100.0, failed=0, not_sent=0):
-    return ("candidate", level, 0.5 * speedup, tok, complete, speedup, tok / 40, failed, not_sent)
+BASELINE_ROW = row(1, math.nan, NO_BOUNDS, "ollama", "baseline", frames_per_s=0.5)
 
 
-BASELINE_ROW = ("baseline", 1, 0.5, 40.0, True, math.nan, math.nan, 0, 0)
+def speed(*rows):
+    return pd.DataFrame(rows)
 
 
-def confusion(level=4, n_judged=10, **signs):
+def confusion(level=4, n_judged=10, server="vllm-mlx", state=None, **signs):
     counts = {"duplicates": 0, "wrong_neighbours": 0, "replays": 0} | signs
-    row = {"server": "vllm-mlx", "role": "candidate", "concurrency": level, "n_answers": 12}
-    row["n_judged"] = n_judged
-    return pd.DataFrame([row | counts])
+    values = {"server": server, "role": "candidate", "concurrency": level, "n_answers": 12}
+    state = state or ("suspicion" if signs else "none found")
+    return pd.DataFrame([values | {"n_judged": n_judged, "state": state} | counts])
 
 
-def agreement(rate=0.9, n=12, level=4):
-    row = {"role": "candidate", "concurrency": level, "against": "stored reference"}
-    return pd.DataFrame([row | {"n_scored": n, "match_rate": rate}])
+def canaries(n_leaks=0, usable=True, n_judged=20, server="vllm-mlx"):
+    values = {"server": server, "concurrency": 4, "usable": usable}
+    return pd.DataFrame([values | {"n_judged": n_judged, "n_leaks": n_leaks}])
 
 
-def criteria(speeds, against=None, confused=None, baseline=MEASURED):
+def agreement(rate=0.95, bounds=(0.9, 0.99), n=12, level=4):
+    values = {"server": "vllm-mlx", "role": "candidate", "concurrency": level, "against": "stored reference"}
+    low, high = bounds
+    return pd.DataFrame(
+        [values | {"n_scored": n, "match_rate": rate, "match_rate_low": low, "match_rate_high": high}]
+    )
+
+
+def criteria(speeds, against=None, confused=None, coded=NO_CANARIES, baseline=MEASURED, n_planned=None):
     against = agreement() if against is None else against
     confused = confusion() if confused is None else confused
-    return judge_criteria(speeds, against, confused, baseline, 76.0, 0.8).set_index("criterion")
+    table = judge_criteria(
+        "vllm-mlx", speeds, against, confused, coded, baseline, 76.0, 0.8, n_planned=n_planned
+    )
+    return table.set_index("criterion")
 
 
-def verdict_on(speeds, confused=None, baseline=MEASURED):
-    confused = confusion() if confused is None else confused
-    return decide(speeds, confused, criteria(speeds, None, confused, baseline).reset_index(), baseline)
+def verdict_on(speeds, confused=None, coded=NO_CANARIES, baseline=MEASURED):
+    judged = criteria(speeds, None, confused, coded, baseline).reset_index()
+    return decide("vllm-mlx", speeds, coded, judged, baseline)
 
 
 @pytest.mark.parametrize(
@@ -66,151 +101,225 @@ def verdict_on(speeds, confused=None, baseline=MEASURED):
         (1.999, "marginal"),
         (1.5, "marginal"),
         (1.499, NOT_RECOMMENDED),
-        (0.5, NOT_RECOMMENDED),
         (math.nan, NOT_RECOMMENDED),
     ],
 )
 def test_each_step_begins_at_its_threshold(speedup, label):
     assert step_of(speedup) == label
-    assert verdict_on(speed(BASELINE_ROW, candidate(4, speedup))).label == label
 
 
-def test_the_verdict_rests_on_the_fastest_level_that_answered_every_frame():
-    verdict = verdict_on(speed(candidate(1, 1.1), candidate(4, 2.5), candidate(8, 4.0, complete=False)))
+@pytest.mark.parametrize(
+    ("bounds", "label"),
+    [
+        ((3.0, 3.5), "strong recommendation"),
+        ((2.0, 2.9), "recommendation"),
+        ((1.5, 1.9), "marginal"),
+        ((0.9, 1.4), NOT_RECOMMENDED),
+        ((1.4, 1.6), INCONCLUSIVE),
+        ((1.9, 3.1), INCONCLUSIVE),
+    ],
+)
+def test_the_bounds_set_the_step_and_a_threshold_between_them_makes_it_inconclusive(bounds, label):
+    assert verdict_on(speed(BASELINE_ROW, row(4, sum(bounds) / 2, bounds))).label == label
+
+
+def test_an_inconclusive_verdict_says_how_many_blocks_would_settle_it():
+    open_one = verdict_on(speed(row(4, 1.5, (1.4, 1.6))))
+    assert (open_one.headline, open_one.more_blocks) == ("Inconclusive: run 2 more blocks", 2)
+    one_more = verdict_on(speed(row(4, 1.5, (1.4, 1.6), more_blocks=1)))
+    assert one_more.headline == "Inconclusive: run 1 more block"
+    for_ever = verdict_on(speed(row(4, 1.5, (1.4, 1.6), more_blocks=math.nan)))
+    assert (for_ever.headline, for_ever.more_blocks) == ("Inconclusive", None)
+
+
+def test_what_the_lower_bound_already_reaches_is_said():
+    verdict = verdict_on(speed(row(4, 2.9, (2.6, 3.2))))
+    assert verdict.headline == "At least a recommendation, inconclusive above that: run 2 more blocks"
+    assert (verdict.at_least, verdict.at_most) == ("recommendation", "strong recommendation")
+
+
+def test_one_block_is_inconclusive_however_narrow_its_interval():
+    verdict = verdict_on(speed(row(4, 5.0, between_blocks_known=False)))
+    assert verdict.label == INCONCLUSIVE
+    assert "cannot hold what differs from one block to the next" in verdict.sentence
+    assert verdict_on(speed(row(4, 5.0, NO_BOUNDS))).label == INCONCLUSIVE
+
+
+def test_the_level_with_the_best_lower_bound_is_chosen_not_the_luckiest():
+    level = choose_level(speed(row(4, 2.5, (2.4, 2.6)), row(8, 2.8, (1.2, 4.4))), "vllm-mlx")
+    assert level["concurrency"] == 4
+
+
+def test_a_level_that_lost_frames_is_never_chosen():
+    rows = speed(row(1, 1.1), row(4, 2.5), row(8, 4.0, complete=False))
+    verdict = verdict_on(rows)
     assert (verdict.concurrency, verdict.label, verdict.speedup_frames) == (4, "recommendation", 2.5)
     assert "vllm-mlx at 4 in flight described 1.25 frames/s, 2.50 × ollama" in verdict.sentence
+    assert "n = 12 frames × 3 blocks" in verdict.sentence
 
 
-def test_the_baselines_own_rows_are_never_the_candidate():
-    assert fastest_complete(speed(BASELINE_ROW)) is None
+def test_another_servers_levels_are_not_the_candidates():
+    rows = speed(BASELINE_ROW, row(4, 9.0, server="mlx-vlm"), row(4, 2.5))
+    assert choose_level(rows, "vllm-mlx")["speedup_frames"] == 2.5
+    assert choose_level(rows, "lm-studio") is None
 
 
 def test_a_candidate_that_lost_frames_at_every_level_is_not_recommended():
-    verdict = verdict_on(speed(candidate(1, 2.5, complete=False), candidate(4, 9.0, complete=False)))
+    verdict = verdict_on(speed(row(1, 2.5, complete=False), row(4, 9.0, complete=False)))
     assert (verdict.label, verdict.concurrency) == (NOT_RECOMMENDED, None)
-    assert math.isnan(verdict.speedup_frames)
     assert "at no concurrency level" in verdict.sentence
 
 
 def test_a_run_that_broke_off_before_the_candidate_is_not_recommended():
     verdict = verdict_on(speed(BASELINE_ROW))
     assert (verdict.label, verdict.concurrency) == (NOT_RECOMMENDED, None)
+    assert "asked nothing" in verdict.sentence
+
+
+def test_a_baseline_that_answered_nothing_gives_no_speed_up():
+    verdict = verdict_on(speed(row(4, math.nan, NO_BOUNDS, frames_per_s=1.0)))
+    assert verdict.label == NOT_RECOMMENDED
+    assert "answered nothing" in verdict.sentence
+
+
+def test_a_proven_leak_at_any_level_is_not_recommended_however_fast():
+    verdict = verdict_on(speed(row(8, 5.0)), coded=canaries(n_leaks=2))
+    assert verdict.label == NOT_RECOMMENDED
+    assert "2 answers hold the code of another screenshot" in verdict.sentence
 
 
 @pytest.mark.parametrize("sign", ["duplicates", "wrong_neighbours", "replays"])
-def test_confused_answers_at_the_level_are_not_recommended_however_fast(sign):
-    verdict = verdict_on(speed(candidate(4, 5.0)), confusion(4, **{sign: 1}))
-    assert verdict.label == NOT_RECOMMENDED
-    assert "1 of its answers at this level may belong to another image" in verdict.sentence
-
-
-def test_confusion_at_another_level_is_a_reservation():
-    verdict = verdict_on(speed(candidate(4, 5.0)), confusion(8, duplicates=2))
-    assert verdict.label == "strong recommendation"
-    assert any(note.startswith("no image confusion: not met (2 duplicates") for note in verdict.reservations)
+def test_a_suspicion_warns_and_does_not_condemn(sign):
+    verdict = verdict_on(speed(row(4, 5.0)), confusion(4, **{sign: 1}))
+    assert (verdict.label, verdict.headline) == (
+        "strong recommendation",
+        "Strong recommendation, with reservations",
+    )
+    assert any(note.startswith("no image confusion: not settled") for note in verdict.reservations)
 
 
 def test_a_recorded_baseline_is_called_recorded_and_not_measured():
-    verdict = verdict_on(speed(candidate(4, 5.0)), baseline=RECORDED)
+    verdict = verdict_on(speed(row(4, 5.0)), baseline=RECORDED)
     assert "(recorded, not measured)" in verdict.sentence
     assert verdict.reservations[0].startswith("the baseline is recorded, not measured")
 
 
 def test_a_baseline_that_lost_frames_is_a_reservation():
     lost = Baseline("ollama", True, 1, 0.5, 40.0, False)
-    assert verdict_on(speed(candidate(4, 5.0)), baseline=lost).reservations[0] == (
+    assert verdict_on(speed(row(4, 5.0)), baseline=lost).reservations[0] == (
         "the baseline ollama lost frames itself"
     )
 
 
-def test_a_clean_run_has_no_reservations():
-    assert verdict_on(speed(BASELINE_ROW, candidate(4, 3.0))).reservations == ()
+def test_an_interrupted_level_is_a_reservation():
+    assert any(
+        "two sittings" in note for note in verdict_on(speed(row(4, 5.0, interrupted=True))).reservations
+    )
 
 
-def test_the_headline_announces_reservations():
-    assert verdict_on(speed(BASELINE_ROW, candidate(4, 3.0))).headline == "Strong recommendation"
-    assert verdict_on(speed(candidate(4, 1.6)), baseline=RECORDED).headline == "Marginal, with reservations"
-    assert verdict_on(speed(candidate(4, 1.0)), baseline=RECORDED).headline == "Not recommended"
+def test_a_clean_run_has_no_reservations_and_the_headline_is_the_label():
+    verdict = verdict_on(speed(BASELINE_ROW, row(4, 3.5)))
+    assert (verdict.reservations, verdict.headline) == ((), "Strong recommendation")
+    assert verdict_on(speed(row(4, 1.0)), baseline=RECORDED).headline == "Not recommended"
 
 
 def test_one_simulated_server_makes_the_verdict_simulated():
-    assert verdict_on(speed(candidate(4, 3.0), simulated=True)).simulated is True
-    assert verdict_on(speed(candidate(4, 3.0))).simulated is False
+    assert verdict_on(speed(row(4, 3.5, simulated=True))).simulated is True
+    assert verdict_on(speed(row(4, 3.5))).simulated is False
+
+
+def test_a_verdict_valid_for_several_levels_names_the_method():
+    sentence = verdict_on(speed(row(4, 3.5, n_simultaneous=4))).sentence
+    assert "valid for 4 levels at once (Bonferroni)" in sentence
 
 
 def test_all_criteria_are_met_by_a_good_run():
-    assert criteria(speed(BASELINE_ROW, candidate(4, 2.5)))["met"].tolist() == [True] * 5
+    assert criteria(speed(BASELINE_ROW, row(4, 2.5)))["met"].tolist() == [True] * 5
 
 
 @pytest.mark.parametrize(
-    ("tok", "baseline", "met"),
-    [
-        (76.1, MEASURED, True),
-        (76.0, MEASURED, False),
-        (60.0, Baseline("ollama", True, 1, 0.5, 29.0, True), True),
-        (60.0, Baseline("ollama", False, 1, 0.5, 29.0, True), False),
-        (60.0, Baseline("ollama", True, 1, 0.5, math.nan, True), False),
-        (math.nan, MEASURED, None),
-    ],
+    ("tok", "bounds", "met"),
+    [(80, (77, 83), True), (80, (70, 90), None), (60, (55, 65), False), (math.nan, NO_BOUNDS, None)],
 )
-def test_throughput_is_above_the_target_or_twice_a_measured_baseline(tok, baseline, met):
-    row = criteria(speed(candidate(4, 2.5, tok=tok)), baseline=baseline).loc["throughput"]
-    assert row["met"] is met
-    assert "nan" not in row["rests_on"] + row["found"]
+def test_throughput_is_met_by_its_lower_bound(tok, bounds, met):
+    low, high = bounds
+    level = row(4, 2.5, tok=tok, output_tok_per_s_low=low, output_tok_per_s_high=high)
+    level |= {"speedup_tokens": 1.2, "speedup_tokens_low": 1.1, "speedup_tokens_high": 1.3}
+    found = criteria(speed(level)).loc["throughput"]
+    assert found["met"] is met
+    assert "nan" not in found["rests_on"] + found["found"]
 
 
-@pytest.mark.parametrize(("speedup", "met"), [(1.5, True), (1.49, False), (math.nan, None)])
-def test_the_speed_up_criterion_begins_at_one_and_a_half(speedup, met):
-    assert criteria(speed(candidate(4, speedup))).loc["speed-up", "met"] is met
+@pytest.mark.parametrize(("baseline", "met"), [(MEASURED, True), (RECORDED, False)])
+def test_throughput_may_also_be_twice_a_measured_baseline(baseline, met):
+    level = row(4, 2.5, tok=60.0) | {"speedup_tokens": 2.2, "speedup_tokens_low": 2.1}
+    assert criteria(speed(level), baseline=baseline).loc["throughput", "met"] is met
+
+
+@pytest.mark.parametrize(
+    ("bounds", "met"), [((1.5, 1.7), True), ((1.4, 1.6), None), ((1.2, 1.4), False), (NO_BOUNDS, None)]
+)
+def test_the_speed_up_criterion_is_met_by_its_lower_bound(bounds, met):
+    assert criteria(speed(row(4, 1.5, bounds))).loc["speed-up", "met"] is met
 
 
 @pytest.mark.parametrize(
     ("against", "met"),
     [
-        (agreement(0.81), True),
-        (agreement(0.8), False),
-        (agreement(math.nan, n=0), None),
-        (agreement(0.9, level=8), None),
+        (agreement(0.9, (0.81, 0.95)), True),
+        (agreement(0.9, (0.7, 0.95)), None),
+        (agreement(0.5, (0.3, 0.7)), False),
+        (agreement(math.nan, NO_BOUNDS, n=0), None),
+        (agreement(level=8), None),
         (agreement().iloc[:0], None),
     ],
 )
-def test_the_match_rate_is_the_verdicts_levels_own(against, met):
-    assert criteria(speed(candidate(4, 2.5)), against).loc["match rate", "met"] is met
+def test_the_match_rate_is_the_chosen_levels_own(against, met):
+    assert criteria(speed(row(4, 2.5)), against).loc["match rate", "met"] is met
 
 
-def test_the_match_rate_travels_with_its_n():
-    row = criteria(speed(candidate(4, 2.5)), agreement(0.9, n=7)).loc["match rate"]
-    assert row["found"] == "90%"
-    assert "n = 7" in row["rests_on"]
+def test_the_match_rate_travels_with_its_interval_and_n():
+    found = criteria(speed(row(4, 2.5)), agreement(0.9, (0.6, 0.98), n=7)).loc["match rate"]
+    assert found["found"] == "90% (60% to 98%)"
+    assert "n = 7" in found["rests_on"]
 
 
 @pytest.mark.parametrize(
-    ("confused", "met", "found"),
+    ("confused", "coded", "met"),
     [
-        (confusion(), True, "0 duplicates, 0 wrong neighbours, 0 replays"),
-        (confusion(replays=1), False, "0 duplicates, 0 wrong neighbours, 1 replays"),
-        (confusion(n_judged=0), None, "0 duplicates, 0 wrong neighbours, 0 replays"),
-        (confusion(n_judged=0, duplicates=2), False, "2 duplicates, 0 wrong neighbours, 0 replays"),
+        (confusion(), NO_CANARIES, True),
+        (confusion(replays=1), NO_CANARIES, None),
+        (confusion(duplicates=3, state="none found"), NO_CANARIES, True),
+        (confusion(n_judged=0), NO_CANARIES, None),
+        (confusion(n_judged=0), canaries(), True),
+        (confusion(n_judged=0), canaries(usable=False), None),
+        (confusion(), canaries(n_leaks=1), False),
+        (confusion(), canaries(n_leaks=1, server="mlx-vlm"), True),
     ],
 )
-def test_no_sign_of_confusion_among_unjudged_answers_is_no_evidence(confused, met, found):
-    row = criteria(speed(candidate(4, 2.5)), None, confused).loc["no image confusion"]
-    assert (row["met"], row["found"]) == (met, found)
-    assert "of 12 answers" in row["rests_on"]
+def test_a_leak_fails_a_suspicion_is_open_and_no_evidence_is_no_proof(confused, coded, met):
+    found = criteria(speed(row(4, 2.5)), None, confused, coded).loc["no image confusion"]
+    assert found["met"] is met
+    assert "of 12 fit one image clearly" in found["rests_on"]
 
 
 @pytest.mark.parametrize(("failed", "not_sent", "met"), [(0, 0, True), (1, 0, False), (0, 3, False)])
 def test_a_failure_or_an_unsent_frame_at_any_level_is_a_crash(failed, not_sent, met):
-    rows = speed(candidate(4, 2.5), candidate(8, 3.0, complete=False, failed=failed, not_sent=not_sent))
-    row = criteria(rows).loc["no crashes"]
-    assert (row["met"], row["found"]) == (met, f"{failed} failed, {not_sent} not sent")
+    rows = speed(row(4, 2.5), row(8, 3.0, complete=False, n_failed=failed, n_not_sent=not_sent))
+    found = criteria(rows).loc["no crashes"]
+    assert (found["met"], found["found"]) == (met, f"{failed} failed, {not_sent} not sent")
+
+
+def test_requests_of_cells_that_were_never_reached_count_as_not_sent():
+    found = criteria(speed(row(4, 2.5)), n_planned=72).loc["no crashes"]
+    assert (found["met"], found["found"]) == (False, "0 failed, 36 not sent")
 
 
 def test_the_baselines_failures_are_not_the_candidates():
-    lost = ("baseline", 1, 0.5, 40.0, False, math.nan, math.nan, 5, 0)
-    assert criteria(speed(lost, candidate(4, 2.5))).loc["no crashes", "met"] is True
+    lost = BASELINE_ROW | {"n_failed": 5, "complete": False}
+    assert criteria(speed(lost, row(4, 2.5))).loc["no crashes", "met"] is True
 
 
-def test_without_a_complete_level_speed_and_match_cannot_be_judged():
-    rows = criteria(speed(candidate(4, 2.5, complete=False, failed=1)))
+def test_without_a_complete_level_speed_and_match_are_not_settled():
+    rows = criteria(speed(row(4, 2.5, complete=False, n_failed=1)))
     assert rows["met"].tolist() == [None, None, None, True, False]

@@ -6,7 +6,7 @@ from poc_lib.benchmark import CellOutcome
 from poc_lib.records import Cell
 from poc_lib.views import describe_outcomes, simulated_banner, table
 
-CELL = Cell("vllm-mlx", "candidate", concurrency=4, repeat=0)
+CELL = Cell("vllm-mlx", "candidate", concurrency=4, block=0)
 
 
 def test_a_table_escapes_what_a_model_wrote():

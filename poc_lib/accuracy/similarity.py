@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -31,11 +32,30 @@ def difflib_ratio(reference: str, answer: str) -> float:
     return SequenceMatcher(None, reference, answer).ratio()
 
 
+def difflib_ratios(references: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    """``difflib_ratio`` of each reference with its partner in ``answers``: n values, 0 to 1.
+
+    Equal pairs are computed once, and what difflib learns about an answer serves all its references.
+    """
+    by_answer: dict[str, dict[str, float]] = {}
+    for reference, answer in zip(references, answers, strict=True):
+        by_answer.setdefault(answer, {})[reference] = 0.0
+    matcher = SequenceMatcher()
+    for answer, ratios in by_answer.items():
+        matcher.set_seq2(answer)
+        for reference in ratios:
+            matcher.set_seq1(reference)
+            ratios[reference] = matcher.ratio()
+    return np.array(
+        [by_answer[answer][reference] for reference, answer in zip(references, answers, strict=True)]
+    )
+
+
 def vectorize_texts(texts: Iterable[str]) -> TextVectors:
     """TF-IDF vectors fitted on the distinct texts: lower-case words and word pairs, sublinear term frequency
     (1 + ln tf), smoothed inverse document frequency, unit length (scikit-learn's TfidfVectorizer).
 
-    Distinct texts only, so that measuring more levels or repeats does not change what counts as a rare word.
+    Distinct texts only, so that measuring more levels or blocks does not change what counts as a rare word.
     """
     distinct = sorted(set(texts))
     row_of = {text: row for row, text in enumerate(distinct)}
@@ -48,8 +68,22 @@ def vectorize_texts(texts: Iterable[str]) -> TextVectors:
 
 def cosine_pairs(vectors: TextVectors, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
     """Cosine of each text of ``left`` with its partner in ``right``: n values, 0 to 1."""
+    if not len(left):
+        return np.array([])
     products = _rows(vectors, left).multiply(_rows(vectors, right))
     return np.clip(np.asarray(products.sum(axis=1), dtype=float).ravel(), 0.0, 1.0)
+
+
+def embedding_cosine(vectors_a: Sequence[Any], vectors_b: Sequence[Any]) -> np.ndarray:
+    """Cosine of each vector with its partner: n values, -1 to 1; NaN where one is all zero or has a NaN.
+
+    Args:
+        vectors_a, vectors_b: n vectors of one length each; None stands for a vector that is not known.
+    """
+    width = next((len(vector) for vector in (*vectors_a, *vectors_b) if vector is not None), 1)
+    a, b = (_stack(vectors, width) for vectors in (vectors_a, vectors_b))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.einsum("ij,ij->i", a, b) / np.where(lengths > 0, lengths, np.nan)
 
 
 def cosine_matrix(vectors: TextVectors, left: Sequence[str], right: Sequence[str]) -> np.ndarray:
@@ -70,6 +104,20 @@ def same_set(left: frozenset[str] | None, right: frozenset[str] | None) -> float
     if left is None or right is None or not (left or right):
         return float("nan")
     return float(left == right)
+
+
+def indicator(rows: Sequence[Sequence[int]], n_columns: int) -> csr_matrix:
+    """A sparse matrix with a 1 at each row's column numbers, else 0."""
+    columns = np.array([column for row in rows for column in row], dtype=np.int32)
+    ends = np.cumsum([0, *(len(row) for row in rows)])
+    ones = np.ones(len(columns), dtype=np.float32)
+    return csr_matrix((ones, columns, ends), shape=(len(rows), max(n_columns, 1)))
+
+
+def _stack(vectors: Sequence[Any], width: int) -> np.ndarray:
+    unknown = np.full(width, np.nan)
+    rows = [unknown if vector is None else vector for vector in vectors]
+    return np.asarray(rows, dtype=float).reshape(len(rows), width)
 
 
 def _rows(vectors: TextVectors, texts: Sequence[str]) -> csr_matrix:

@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import binomtest
+from poc_lib.accuracy.clusters import Groups, group_labels
+from poc_lib.intervals.simple import share_interval
 
 LEVEL_KEY = ["server", "role", "concurrency", "against"]
 AGREEMENT_COLUMNS = (
@@ -24,6 +25,14 @@ AGREEMENT_COLUMNS = (
     "apps_n",
     "topics_jaccard_mean",
     "topics_n",
+    "fidelity_precision",
+    "fidelity_recall",
+    "fidelity_f1",
+    "fidelity_n",
+    "ocr_share",
+    "ocr_n",
+    "embedding_mean",
+    "embedding_n",
     "well_formed_share",
     "well_formed_n",
 )
@@ -37,22 +46,25 @@ class Samples:
     random: list[str]  # drawn by seed from the others
 
 
-def summarize_agreement(scores: pd.DataFrame) -> pd.DataFrame:
+def summarize_agreement(scores: pd.DataFrame, groups: Groups | None = None) -> pd.DataFrame:
     """Agreement per (server, role, concurrency, against), each rate and mean beside its n.
 
     Args:
         scores: the table of ``score_answers``.
+        groups: near-duplicate frames (``frame_groups``); None: only the answers to one frame go together.
 
     Returns:
         One row per group with AGREEMENT_COLUMNS. ``n_scored`` is the n of match_rate, difflib_* and
         tfidf_mean; ``n_frames`` counts the distinct frames in it. ``match_rate_low`` and ``_high`` are
-        Wilson's 95 % interval (Wilson 1927, scipy's ``binomtest``); it takes the answers as independent, so
-        with several repeats of one frame it is too narrow: read it with n_frames. ``well_formed_share`` is
-        over the answered requests, scorable or not. A statistic of nothing is NaN, its n is 0.
+        Wilson's 95 % interval on the effective number of answers: those to one frame, and to frames that
+        look alike, count together (intervals.share_interval). ``fidelity_n`` counts the answers whose
+        reference has checkable tokens (see facts.fidelity; the precision's own n may be lower), ``ocr_n`` those
+        with such tokens to a frame with OCR text. ``well_formed_share`` is over the answered requests,
+        scorable or not. A statistic of nothing is NaN, its n is 0.
     """
     columns = [*LEVEL_KEY, *AGREEMENT_COLUMNS]
     rows = [
-        dict(zip(LEVEL_KEY, key, strict=True)) | _agreement(group)
+        dict(zip(LEVEL_KEY, key, strict=True)) | _agreement(group, groups)
         for key, group in scores.groupby(LEVEL_KEY, sort=False)
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -76,33 +88,47 @@ def pick_samples(scores: pd.DataFrame, n: int, seed: int, by: str = "tfidf_cosin
     return Samples(worst, random.Random(seed).sample(others, min(n, len(others))))
 
 
-def _agreement(group: pd.DataFrame) -> dict:
+def _agreement(group: pd.DataFrame, groups: Groups | None) -> dict:
     match = group["match"].dropna()
-    low, high = _wilson(int(match.sum()), len(match))
-    return {
-        "n_requests": len(group),
-        "n_scored": len(match),
-        "n_frames": group.loc[match.index, "frame_id"].nunique(),
-        "match_rate": match.mean(),
-        "match_rate_low": low,
-        "match_rate_high": high,
-        "difflib_mean": group["difflib_ratio"].mean(),
-        "difflib_median": group["difflib_ratio"].median(),
-        "tfidf_mean": group["tfidf_cosine"].mean(),
-        "activity_rate": group["activity_agrees"].mean(),
-        "activity_n": group["activity_agrees"].count(),
-        "apps_jaccard_mean": group["apps_jaccard"].mean(),
-        "apps_match_rate": group["apps_match"].mean(),
-        "apps_n": group["apps_jaccard"].count(),
-        "topics_jaccard_mean": group["topics_jaccard"].mean(),
-        "topics_n": group["topics_jaccard"].count(),
-        "well_formed_share": group["well_formed"].mean(),
-        "well_formed_n": group["well_formed"].count(),
-    }
+    frame_ids = group.loc[match.index, "frame_id"]
+    found = share_interval(match, group_labels(frame_ids, groups))
+    means = {name: group[column].mean() for name, column in _MEANS.items()}
+    counts = {name: int(group[column].count()) for name, column in _COUNTS.items()}
+    return (
+        means
+        | counts
+        | {
+            "n_requests": len(group),
+            "n_frames": frame_ids.nunique(),
+            "match_rate_low": found.low,
+            "match_rate_high": found.high,
+            "difflib_median": group["difflib_ratio"].median(),
+        }
+    )
 
 
-def _wilson(successes: int, n: int) -> tuple[float, float]:
-    if n == 0:
-        return float("nan"), float("nan")
-    interval = binomtest(successes, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+_MEANS = {
+    "match_rate": "match",
+    "difflib_mean": "difflib_ratio",
+    "tfidf_mean": "tfidf_cosine",
+    "activity_rate": "activity_agrees",
+    "apps_jaccard_mean": "apps_jaccard",
+    "apps_match_rate": "apps_match",
+    "topics_jaccard_mean": "topics_jaccard",
+    "fidelity_precision": "fidelity_precision",
+    "fidelity_recall": "fidelity_recall",
+    "fidelity_f1": "fidelity_f1",
+    "ocr_share": "ocr_share",
+    "embedding_mean": "embedding_cosine",
+    "well_formed_share": "well_formed",
+}
+_COUNTS = {
+    "n_scored": "match",
+    "activity_n": "activity_agrees",
+    "apps_n": "apps_jaccard",
+    "topics_n": "topics_jaccard",
+    "fidelity_n": "fidelity_f1",
+    "ocr_n": "ocr_share",
+    "embedding_n": "embedding_cosine",
+    "well_formed_n": "well_formed",
+}

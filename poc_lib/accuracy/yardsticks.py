@@ -30,7 +30,7 @@ def summarize_yardsticks(
 
     Returns:
         Two rows per server with YARDSTICK_COLUMNS. "itself, same frame": the answers of the server's first
-        two cells (lowest level, two repeats; with one repeat the two lowest levels). "another frame's
+        two cells (lowest level, two blocks; with one block the two lowest levels). "another frame's
         reference": the first cell's answers against the stored reference half the recording away. NaN and
         n 0 where the run has no such pairs.
     """
@@ -50,14 +50,14 @@ def summarize_yardsticks(
 
 
 def _first_two_cells(rows: pd.DataFrame) -> tuple[dict[str, str], dict[str, str]]:
-    """Two times frame_id -> text, of the answered requests in the first cells by level and repeat."""
+    """Two times frame_id -> text, of the answered requests in the first cells by level and block."""
     cells = [
         {
             frame_id: side.text
             for frame_id, side in zip(cell["frame_id"], _sides(cell), strict=True)
             if not side.problem
         }
-        for _, cell in rows.groupby(["concurrency", "repeat"])
+        for _, cell in rows.groupby(["concurrency", "block"])
     ]
     return cells[0], cells[1] if len(cells) > 1 else {}
 

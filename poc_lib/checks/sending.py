@@ -26,7 +26,7 @@ async def send_one_by_one(
         stop_after_failures=1,
         on_reply=replies.append,
     )
-    cell = Cell(spec.name, spec.role, concurrency=1, repeat=0, phase="warmup")
+    cell = Cell(spec.name, spec.role, concurrency=1, block=0, phase="warmup")
     counted = Progress("", 0, len(requests), 0, 0.0, 0.0, None)
     with suppress(TimeoutError):
         async with asyncio.timeout(CHECK_LIMIT_S):

@@ -127,7 +127,7 @@ async def _check_servers(
         setup.checks += check_replies(server, params.max_tokens)
         setup.checks += check_probe(server)
     setup.checks += check_thinking(facts)
-    setup.checks += check_baseline(params.servers())
+    setup.checks += check_baseline(params.server_specs())
     memory = psutil.virtual_memory()
     setup.checks += check_memory(facts, memory.total / GB, memory.available / GB)
 

@@ -21,7 +21,13 @@ class ConfusionLimits:
     min_fit: float = 0.3  # a text that fits no reference at least this well tells nothing
     margin: float = 0.15  # how much better one reference must fit than the other
     nearly_same: float = 0.8  # cosine of two answers that say the same in nearly the same words
+    nearly_same_edit: float = 0.8  # of a duplicate also: 1 - edit distance ÷ length of the longer one
     fast_share: float = 0.5  # a TTFT below this share of the usual one did not read its image
+    look_back: int = 8  # a replay may repeat one of this many answers sent just before (at most the level)
+    wrong_reference_share: float = (
+        0.05  # stored references that may be wrong, where no server vouches for them
+    )
+    family_error: float = 0.01  # chance that a clean run raises any alarm, over all its levels and signs
 
 
 DEFAULT_LIMITS = ConfusionLimits()

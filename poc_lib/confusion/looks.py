@@ -38,6 +38,15 @@ def hash_distances(left: Sequence[Any], right: Sequence[Any]) -> np.ndarray:
     return distances
 
 
+def paired_distances(left: Sequence[Any], right: Sequence[Any]) -> np.ndarray:
+    """Distance of each hash of ``left`` to its partner in ``right``: n values, NaN where one is unknown."""
+    left_bits, left_known = _as_bits(left)
+    right_bits, right_known = _as_bits(right)
+    distances = np.bitwise_count(left_bits ^ right_bits).astype(float)
+    distances[~(left_known & right_known)] = np.nan
+    return distances
+
+
 def _as_bits(hashes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     known = np.array([_is_hash(value) for value in hashes], dtype=bool)
     bits = [int(value, 16) if is_known else 0 for value, is_known in zip(hashes, known, strict=True)]

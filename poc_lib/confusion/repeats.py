@@ -4,88 +4,189 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from rapidfuzz.distance import Levenshtein
 
-from poc_lib.accuracy.similarity import TextVectors, cosine_pairs, vectorize_texts
+from poc_lib.accuracy.similarity import TextVectors, cosine_matrix, cosine_pairs, vectorize_texts
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
-from poc_lib.confusion.tables import CELL, answers_table, frame_distances
+from poc_lib.confusion.looks import paired_distances
+from poc_lib.confusion.tables import (
+    CELL,
+    answers_table,
+    first_answers,
+    frame_distances,
+    hashes_of,
+    row_chunks,
+)
 
-DUPLICATE_COLUMNS = (*CELL, "frame_id", "same_as", "distance")
-REPLAY_COLUMNS = (*CELL, "frame_id", "repeats", "distance", "cosine", "ttft_s", "usual_ttft_s")
+PREVIOUS, FIRST = "previous answer", "first answer"
+DUPLICATE_COLUMNS = (*CELL, "frame_id", "same_as", "distance", "same_words")
+REPLAY_COLUMNS = (*CELL, "frame_id", "repeats", "source", "distance", "cosine", "ttft_s", "usual_ttft_s")
+REPEAT_COLUMNS = (*REPLAY_COLUMNS, "alike", "fast")
 
 
 def find_duplicates(
     requests: pd.DataFrame, frames: pd.DataFrame, limits: ConfusionLimits = DEFAULT_LIMITS
 ) -> pd.DataFrame:
-    """Answers that are word for word an earlier answer of their cell, to a frame that looks different.
+    """Answers that are the same, or nearly, as an earlier answer of their cell, to a frame that looks different.
 
-    Case, punctuation and white space are ignored. Failed requests and answers without a word do not count.
-    A terse model gives equal answers to like screens at every level: compare the levels.
+    The same: word for word; case, punctuation and white space are ignored. Nearly: TF-IDF cosine ≥
+    nearly_same and 1 - Levenshtein distance ÷ length of the longer ≥ nearly_same_edit, between what is
+    compared of the two. Failed requests and answers without a word do not count. A terse model gives equal
+    answers to like screens at every level: compare the levels.
 
     Returns:
         One row per repeated answer with DUPLICATE_COLUMNS: ``same_as`` is the frame that got the answer first
         (of those that look different), ``distance`` the visual distance of the two in bits. Which of the two
         got the wrong answer cannot be told from this.
     """
-    rows = [
-        (*key[:-1], *found)
-        for key, group in answers_table(requests).groupby([*CELL, "words"], sort=False)
-        if len(group) > 1
-        for found in _duplicates_of_group(group["frame_id"], frames, limits)
-    ]
-    return pd.DataFrame(rows, columns=list(DUPLICATE_COLUMNS))
+    answers = answers_table(requests)
+    return duplicates_of(answers, frames, vectorize_texts(answers["compared"]), limits).reset_index(drop=True)
+
+
+def duplicates_of(
+    answers: pd.DataFrame, frames: pd.DataFrame, vectors: TextVectors, limits: ConfusionLimits
+) -> pd.DataFrame:
+    """``find_duplicates`` on a table of answers; the rows have the answers' index."""
+    found = {
+        index: (*key, *row)
+        for key, cell in answers.groupby(CELL, sort=False)
+        for index, row in _duplicates_of_cell(cell, frames, vectors, limits)
+    }
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(DUPLICATE_COLUMNS))
 
 
 def find_replays(
     requests: pd.DataFrame, frames: pd.DataFrame, limits: ConfusionLimits = DEFAULT_LIMITS
 ) -> pd.DataFrame:
-    """Answers that say nearly what the cell's previous or first answer says, to a frame that looks different,
+    """Answers that say nearly what a previous or the first answer says, to a frame that looks different,
     and whose first token came too fast to have read an image: the mark of a cache keyed by the prompt alone.
 
+    Previous: one of as many answers sent before it as are in flight (at most look_back). First: of the cell,
+    or of the server in this sitting, warm-up included.
+
     Returns:
-        One row per suspect with REPLAY_COLUMNS. ``repeats`` is the frame whose answer it repeats, ``cosine``
-        how alike the two answers are, ``usual_ttft_s`` what its TTFT is held against: the cell's median, or
-        the repeated answer's own TTFT where that is longer (when most are replayed the median is fast).
+        One row per suspect with REPLAY_COLUMNS. ``repeats`` is the frame whose answer it repeats, ``source``
+        which one that is, ``cosine`` how alike the two answers are, ``usual_ttft_s`` what its TTFT is held
+        against: the cell's median, or the repeated answer's own TTFT where that is longer (when most are
+        replayed the median is fast).
     """
-    answers = answers_table(requests)
-    if answers.empty:
-        return pd.DataFrame(columns=list(REPLAY_COLUMNS))
-    vectors = vectorize_texts(answers["compared"])
-    rows = [
-        (*key, *found)
-        for key, cell in answers.groupby(CELL, sort=False)
-        for found in _replays_of_cell(cell, frames, vectors, limits)
+    answers, first = answers_table(requests), first_answers(requests)
+    vectors = vectorize_texts([*answers["compared"], *first["compared"]])
+    repeats = repeats_of(answers, first, frames, vectors, limits)
+    return replays_among(repeats)[list(REPLAY_COLUMNS)].reset_index(drop=True)
+
+
+def replays_among(repeats: pd.DataFrame) -> pd.DataFrame:
+    """The repeats that came too fast."""
+    return repeats[repeats["alike"].astype(bool) & repeats["fast"].astype(bool)]
+
+
+def repeats_of(
+    answers: pd.DataFrame,
+    first: pd.DataFrame,
+    frames: pd.DataFrame,
+    vectors: TextVectors,
+    limits: ConfusionLimits,
+) -> pd.DataFrame:
+    """One row per answer with an earlier answer that it could repeat, with the answers' index.
+
+    REPEAT_COLUMNS: as ``find_replays``, and ``alike`` (cosine ≥ nearly_same) and ``fast`` (TTFT below fast_share
+    of the usual one) for each of them; the source is one that is both where there is one, else the most alike.
+    """
+    tables = [
+        _repeats_of_cell(cell, first, frames, vectors, limits)
+        for _, cell in answers.groupby(CELL, sort=False)
     ]
-    return pd.DataFrame(rows, columns=list(REPLAY_COLUMNS))
+    pairs = pd.concat([table for table in tables if len(table)] or [_no_pairs()])
+    order = pairs.assign(row=pairs.index, both=pairs["alike"] & pairs["fast"])
+    best = order.sort_values(["row", "both", "cosine", "rank"], ascending=[True, False, False, True])
+    return best.drop_duplicates("row")[list(REPEAT_COLUMNS)]
 
 
-def _duplicates_of_group(
-    frame_ids: pd.Series, frames: pd.DataFrame, limits: ConfusionLimits
-) -> Iterator[tuple[str, str, int]]:
-    """(frame_id, same_as, distance) for the frames of one answer, given in sending order."""
-    ids = frame_ids.to_numpy()
-    distances = frame_distances(frames, ids, ids)
-    for later in range(1, len(ids)):
-        different = np.flatnonzero(distances[later, :later] >= limits.looks_different_bits)
-        if different.size:
-            yield ids[later], ids[different[0]], int(distances[later, different[0]])
-
-
-def _replays_of_cell(
+def _duplicates_of_cell(
     cell: pd.DataFrame, frames: pd.DataFrame, vectors: TextVectors, limits: ConfusionLimits
-) -> Iterator[tuple]:
-    """(frame_id, repeats, distance, cosine, ttft_s, usual_ttft_s) of each suspect, in sending order."""
-    ids, texts = cell["frame_id"].to_numpy(), cell["compared"].to_numpy()
-    ttft_s = cell["ttft_s"].to_numpy(dtype=float)
-    distances = frame_distances(frames, ids, ids)
-    median_s = np.nanmedian(ttft_s) if np.isfinite(ttft_s).any() else np.nan
-    for later in range(1, len(ids)):
-        for earlier in dict.fromkeys((later - 1, 0)):
-            usual_s = np.fmax(median_s, ttft_s[earlier])
-            fast = ttft_s[later] < limits.fast_share * usual_s
-            if not fast or not distances[later, earlier] >= limits.looks_different_bits:
-                continue
-            cosine = float(cosine_pairs(vectors, [texts[earlier]], [texts[later]])[0])
-            if cosine >= limits.nearly_same:
-                distance = int(distances[later, earlier])
-                yield ids[later], ids[earlier], distance, cosine, ttft_s[later], float(usual_s)
-                break
+) -> Iterator[tuple[int, tuple]]:
+    """(index, (frame_id, same_as, distance, same_words)) of each repeated answer, in sending order."""
+    ids, texts, words = (cell[name].to_numpy() for name in ("frame_id", "compared", "words"))
+    word_codes = pd.factorize(words)[0]
+    for part in row_chunks(len(cell)):
+        same = word_codes[part, None] == word_codes
+        near = same | (cosine_matrix(vectors, texts[part], texts) >= limits.nearly_same)
+        if np.count_nonzero(near) == len(near):
+            continue  # each is like nothing but itself
+        distances = frame_distances(frames, ids[part], ids)
+        near &= distances >= limits.looks_different_bits
+        for row in np.flatnonzero(near.any(axis=1)):
+            later = part.start + row
+            earlier = _first_same(texts, later, np.flatnonzero(near[row, :later]), same[row], limits)
+            if earlier is not None:
+                found = (ids[later], ids[earlier], int(distances[row, earlier]), bool(same[row, earlier]))
+                yield cell.index[later], found
+
+
+def _first_same(
+    texts: np.ndarray, later: int, earlier: np.ndarray, same: np.ndarray, limits: ConfusionLimits
+) -> int | None:
+    """The first of the ``earlier`` answers that is the same, or nearly, also by its letters."""
+    needed = limits.nearly_same_edit
+    mine = texts[later].casefold()
+    for place in earlier:
+        if same[place] or Levenshtein.normalized_similarity(mine, texts[place].casefold()) >= needed:
+            return int(place)
+    return None
+
+
+def _repeats_of_cell(
+    cell: pd.DataFrame,
+    first: pd.DataFrame,
+    frames: pd.DataFrame,
+    vectors: TextVectors,
+    limits: ConfusionLimits,
+) -> pd.DataFrame:
+    """One row per (answer, earlier answer) whose frames look different."""
+    pairs = [table for table in _sources(cell, first, limits) if len(table)]
+    if not pairs:
+        return _no_pairs()
+    table = pd.concat(pairs)
+    mine = cell.loc[table.index]
+    ttft_s = cell["ttft_s"].astype(float)
+    median_s = ttft_s.median()
+    hashes = hashes_of(frames)
+    table = table.assign(
+        **{name: mine[name] for name in (*CELL, "frame_id")},
+        distance=paired_distances(
+            [hashes.get(f) for f in mine["frame_id"]], [hashes.get(f) for f in table["repeats"]]
+        ),
+        cosine=cosine_pairs(vectors, list(mine["compared"]), list(table["compared"])),
+        ttft_s=ttft_s.loc[table.index],
+        usual_ttft_s=np.fmax(median_s, table["source_ttft_s"].astype(float)),
+    )
+    table = table[table["distance"] >= limits.looks_different_bits].astype({"distance": int})
+    return table.assign(
+        alike=table["cosine"] >= limits.nearly_same,
+        fast=table["ttft_s"] < limits.fast_share * table["usual_ttft_s"],
+    )
+
+
+def _sources(cell: pd.DataFrame, first: pd.DataFrame, limits: ConfusionLimits) -> Iterator[pd.DataFrame]:
+    """For each rank of source: the answers that have one, with what it says and how fast it came."""
+    facts = cell[["frame_id", "compared", "ttft_s"]].set_axis(
+        ["repeats", "compared", "source_ttft_s"], axis=1
+    )
+    for back in range(1, min(limits.look_back, int(cell["concurrency"].iloc[0])) + 1):
+        earlier = facts.shift(back).iloc[back:]
+        yield earlier.assign(source=PREVIOUS, rank=back)
+    starts = facts.iloc[[0] * (len(cell) - 1)].set_axis(cell.index[1:])
+    yield starts.assign(source=FIRST, rank=limits.look_back + 1)
+    of_server = first[first["server"] == cell["server"].iloc[0]].set_index("sitting")
+    known = cell[cell["sitting"].isin(of_server.index)]
+    rows = of_server.loc[known["sitting"]]
+    yield pd.DataFrame(
+        # The server's first request may have loaded the model: its own TTFT is no yardstick.
+        {"repeats": rows["frame_id"].to_numpy(), "compared": rows["compared"].to_numpy()},
+        index=known.index,
+    ).assign(source_ttft_s=np.nan, source=FIRST, rank=limits.look_back + 2)
+
+
+def _no_pairs() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*REPEAT_COLUMNS, "rank"]).astype({"alike": bool, "fast": bool})

@@ -1,5 +1,6 @@
 """Figures: tables in, ``matplotlib.figure.Figure`` out. Pure: no pyplot state, no file, no statistic."""
 
+from poc_lib.figures.phases import draw_ceiling, draw_phases
 from poc_lib.figures.quality import draw_agreement, draw_similarity
 from poc_lib.figures.speed import draw_latency, draw_throughput
 from poc_lib.figures.style import PocFigure
@@ -9,7 +10,9 @@ from poc_lib.figures.timeline import draw_timeline
 __all__ = [
     "PocFigure",
     "draw_agreement",
+    "draw_ceiling",
     "draw_latency",
+    "draw_phases",
     "draw_similarity",
     "draw_throughput",
     "draw_timeline",

@@ -58,7 +58,7 @@ def next_section(analysis: Analysis, params: Params) -> Section:
 
 def limits_section(analysis: Analysis) -> Section:
     """What this report does not show."""
-    repeats, frames = int(analysis.speed["repeats"].min()), len(analysis.frames)
+    blocks, frames = int(analysis.speed["blocks"].min()), len(analysis.frames)
     limits = [
         f"One recording, {count(frames, 'frame')} of it, one machine, one day: others may differ.",
         "The stored reference is what an earlier model wrote. Agreement with it is not correctness.",
@@ -67,7 +67,7 @@ def limits_section(analysis: Analysis) -> Section:
         "Load is a closed loop: a fixed number of requests in flight, not arrivals at a rate.",
         "Intervals take answers as independent. Neighbouring frames are not, so the truth is less certain.",
     ]
-    if repeats < 2:
+    if blocks < 2:
         limits.append(
             "Each level was measured once, so nothing here says how much a second run would differ."
         )

@@ -238,7 +238,7 @@ def _step_match(analysis: Analysis, params: Params) -> str | None:
 def _step_marginal(analysis: Analysis, params: Params) -> str | None:
     if analysis.verdict.label != "marginal":
         return None
-    return f"Repeat it, the gain is small: `--repeats {max(3, params.repeats + 2)}` shows whether it holds."
+    return f"Repeat it, the gain is small: `--blocks {max(3, params.blocks + 2)}` shows whether it holds."
 
 
 def _step_few(analysis: Analysis, params: Params) -> str | None:

@@ -148,7 +148,7 @@ def _suspicious_table(suspicious: pd.DataFrame) -> Table:
         cells(
             row.server,
             str(row.concurrency),
-            str(row.repeat + 1),
+            str(row.block + 1),
             row.frame_id,
             row.sign,
             row.other_frame_id,
@@ -157,7 +157,7 @@ def _suspicious_table(suspicious: pd.DataFrame) -> Table:
         for row in suspicious.head(MANY_ROWS).itertuples()
     ]
     titles = columns(
-        "server", "in flight", "repeat", "answer to", "sign", "resembles", "evidence",
+        "server", "in flight", "block", "answer to", "sign", "resembles", "evidence",
         text=("server", "answer to", "sign", "resembles", "evidence"),
     )  # fmt: skip
     left = len(suspicious) - len(rows)
@@ -173,10 +173,10 @@ def _worse_levels(analysis: Analysis, level: int) -> list[int]:
 
 
 def draw_fit_at(analysis: Analysis, level: int) -> PocFigure:
-    """Heat map of the candidate's answers at a level, first repeat, against every stored reference."""
+    """Heat map of the candidate's answers at a level, first block, against every stored reference."""
     requests, suspicious = analysis.requests, analysis.suspicious
     candidate = requests["role"] == "candidate"
-    cell = requests[candidate & (requests["concurrency"] == level) & (requests["repeat"] == 0)]
+    cell = requests[candidate & (requests["concurrency"] == level) & (requests["block"] == 0)]
     matrix, frame_ids = fit_matrix(cell[cell["phase"] == "measure"], analysis.frames)
     flagged = suspicious[(suspicious["role"] == "candidate") & (suspicious["concurrency"] == level)]
     title = f"Answer × reference, {analysis.verdict.candidate} at {level} in flight"

@@ -28,7 +28,7 @@ class Chosen:
 
     frame_id: str
     concurrency: int
-    repeat: int
+    block: int
     reason: str
     other_frame_id: str | None = None  # the frame that a suspicious answer resembles
 
@@ -38,14 +38,14 @@ def choose_samples(analysis: Analysis, seed: int) -> list[Chosen]:
     level = chosen_level(analysis)
     suspicious = analysis.suspicious[analysis.suspicious["role"] == "candidate"].drop_duplicates("frame_id")
     chosen = [
-        Chosen(row.frame_id, row.concurrency, row.repeat, f"Suspicious: {row.sign}", row.other_frame_id)
+        Chosen(row.frame_id, row.concurrency, row.block, f"Suspicious: {row.sign}", row.other_frame_id)
         for row in suspicious.head(N_SUSPICIOUS).itertuples()
     ]
     scores = analysis.scores
     shown = scores[
         (scores["role"] == "candidate")
         & (scores["concurrency"] == level)
-        & (scores["repeat"] == 0)
+        & (scores["block"] == 0)
         & (scores["against"] == STORED_REFERENCE)
         & ~scores["frame_id"].isin([one.frame_id for one in chosen])
     ]
@@ -70,7 +70,7 @@ def describe_sample(
     return Sample(
         title=f"Frame {chosen.frame_id}, {at}",
         reason=chosen.reason,
-        name=f"frame_{_stem(chosen.frame_id)}_{chosen.concurrency}_{chosen.repeat}",
+        name=f"frame_{_stem(chosen.frame_id)}_{chosen.concurrency}_{chosen.block}",
         image=image,
         image_problem=None if image else why_no_image,
         alt=f"Screenshot of frame {chosen.frame_id}; what it shows is described in the texts beside it",
@@ -90,7 +90,7 @@ def _reply(analysis: Analysis, chosen: Chosen) -> pd.Series:
         (requests["phase"] == "measure")
         & (requests["role"] == "candidate")
         & (requests["concurrency"] == chosen.concurrency)
-        & (requests["repeat"] == chosen.repeat)
+        & (requests["block"] == chosen.block)
         & (requests["frame_id"] == chosen.frame_id)
     ]
     return found.iloc[0]
@@ -123,7 +123,7 @@ def _baseline_answer(analysis: Analysis, frame_id: str) -> pd.Series | None:
         & (requests["role"] == "baseline")
         & (requests["frame_id"] == frame_id)
         & requests["error_class"].isna()
-    ].sort_values(["concurrency", "repeat"])
+    ].sort_values(["concurrency", "block"])
     return None if found.empty else found.iloc[0]
 
 
@@ -142,7 +142,7 @@ def _score_row(analysis: Analysis, chosen: Chosen) -> pd.Series | None:
     found = scores[
         (scores["role"] == "candidate")
         & (scores["concurrency"] == chosen.concurrency)
-        & (scores["repeat"] == chosen.repeat)
+        & (scores["block"] == chosen.block)
         & (scores["frame_id"] == chosen.frame_id)
         & (scores["against"] == STORED_REFERENCE)
     ]
@@ -161,6 +161,6 @@ def _flags(analysis: Analysis, chosen: Chosen, reply: pd.Series) -> list[Cell]:
         (analysis.suspicious["role"] == "candidate")
         & (analysis.suspicious["frame_id"] == chosen.frame_id)
         & (analysis.suspicious["concurrency"] == chosen.concurrency)
-        & (analysis.suspicious["repeat"] == chosen.repeat)
+        & (analysis.suspicious["block"] == chosen.block)
     ]["sign"]
     return [*flags, *(Cell(sign, "bad") for sign in signs.unique())]

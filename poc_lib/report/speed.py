@@ -134,7 +134,7 @@ def speed_section(analysis: Analysis) -> Section:
         if _is_chosen(analysis, row) and analysis.verdict.concurrency is not None
     )
     caption = (
-        "One row per server and level, over all repeats. The verdict speaks of the marked row. "
+        "One row per server and level, over all blocks. The verdict speaks of the marked row. "
         "Match: against the stored reference. Suspicious: answers that may belong to another image. "
         "✗: incomplete, frames were lost."
     )

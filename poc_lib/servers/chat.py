@@ -35,6 +35,7 @@ class Sending:
     simulated: bool
     run_start_ns: int  # perf_counter_ns at the sitting's start
     in_flight: int
+    due_s: float | None = None  # open loop: the intended moment, seconds from run_start_ns
 
 
 def prepare_requests(
@@ -59,8 +60,9 @@ def prepare_request(spec: ServerSpec, frame: Frame, settings: ChatSettings) -> P
 
 
 def request_id(cell: Cell, frame_id: str) -> str:
-    """The identity of a request within a run."""
-    return f"{cell.server}/{cell.phase}/c{cell.concurrency}/r{cell.repeat}/{frame_id}"
+    """The identity of a request within a run; an open loop's says its arrivals and rate, too."""
+    load = "" if cell.arrivals == "closed" else f"{cell.arrivals}-{cell.rate_per_s:.12g}/"
+    return f"{cell.server}/{cell.phase}/{load}c{cell.concurrency}/b{cell.block}/{frame_id}"
 
 
 async def send_request(client: httpx.AsyncClient, prepared: PreparedRequest, sending: Sending) -> Reply:
@@ -76,7 +78,7 @@ async def send_request(client: httpx.AsyncClient, prepared: PreparedRequest, sen
         server=cell.server,
         role=cell.role,
         concurrency=cell.concurrency,
-        repeat=cell.repeat,
+        block=cell.block,
         phase=cell.phase,
         frame_id=prepared.frame_id,
         sitting=sending.sitting,
@@ -86,6 +88,9 @@ async def send_request(client: httpx.AsyncClient, prepared: PreparedRequest, sen
         start_s=(exchange.start_ns - sending.run_start_ns) / 1e9,
         in_flight=sending.in_flight,
         total_s=(end_ns - exchange.start_ns) / 1e9,
+        arrivals=cell.arrivals,
+        rate_per_s=cell.rate_per_s,
+        due_s=sending.due_s,
         headers_s=None if exchange.headers_ns is None else (exchange.headers_ns - exchange.start_ns) / 1e9,
         ttft_s=answer.arrivals_s[0] if answer.arrivals_s else None,
         arrivals_s=[round(arrival_s, 5) for arrival_s in answer.arrivals_s],

@@ -10,6 +10,8 @@ from poc_lib.errors import SetupProblem
 from poc_lib.simulator.timing import draw
 
 ONE_LINE_MARK = "description:"
+CODE_MARK = "code:"
+NO_CODE = "none"
 PIECE = re.compile(r"\s?\S{1,4}|\s+")
 
 _ACTIVITIES = ("debugging", "coding", "review", "meeting", "research", "reading", "terminal", "other")
@@ -38,6 +40,7 @@ class Saying:
     activity: str
     apps: tuple[str, ...]
     topics: tuple[str, ...]
+    code: str | None = None  # as it stands in the image; None: it shows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def read_answers(path: Path) -> dict[str, Answer]:
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise SetupProblem(
             f"{path} does not hold answers ({type(error).__name__}: {error}): expected an object of image"
-            " SHA-256 to frame_id, description, activity, apps, topics, variants"
+            " SHA-256 to frame_id, description, activity, apps, topics, code, variants"
         ) from None
 
 
@@ -91,13 +94,17 @@ def made_up_answer(sha256: str) -> Answer:
     return Answer(frame_id=f"unknown-{sha256[:12]}", sayings=(saying,))
 
 
-def say(saying: Saying, *, one_line: bool) -> str:
-    """The answer's text: the app's one-line form, or free sentences where the prompt did not ask for it."""
+def say(saying: Saying, *, one_line: bool, with_code: bool = False) -> str:
+    """The answer's text: the app's one-line form, or free sentences where the prompt did not ask for it.
+
+    ``with_code``: the line ends with the code that the image shows, or "none".
+    """
     if one_line:
-        return (
+        line = (
             f"description: {saying.description} | activity: {saying.activity}"
             f" | apps: [{', '.join(saying.apps)}] | topics: [{', '.join(saying.topics)}]"
         )
+        return f"{line} | {CODE_MARK} {saying.code or NO_CODE}" if with_code else line
     apps = " and ".join(saying.apps) or "no application that can be named"
     topics = ", ".join(saying.topics) or "nothing in particular"
     return (
@@ -125,6 +132,7 @@ def _saying(variant: dict | str, base: dict) -> Saying:
         activity=fields.get("activity") or "other",
         apps=tuple(fields.get("apps") or ()),
         topics=tuple(fields.get("topics") or ()),
+        code=fields.get("code"),
     )
 
 

@@ -2,8 +2,9 @@
 
 Written ``NAME:SHARE`` (``wrong_image:0.1``: one request in ten, drawn by seed, image and how often that image
 was asked about), ``NAME:SHARE@LEVEL`` (only while at least LEVEL requests are in flight: running and waiting
-ones, itself included), or ``crash_after:N``. A refusal looks at the requests in flight when it arrives, every
-other fault when the request's wave starts. At most one fault hits a request: the first in the order given.
+ones, itself included), or ``crash_after:N``; ``blind`` alone is ``blind:1``. A refusal looks at the requests
+in flight when it arrives, a leak when the other client goes away, every other fault when the request's wave
+starts. At most one fault hits a request: the first in the order given.
 """
 
 import difflib
@@ -17,10 +18,13 @@ CRASH = "crash_after"
 REFUSALS = ("busy", "http_500")
 BROKEN_STREAMS = ("stall", "cut_stream", "malformed_chunk", "stream_error")
 WRONG_TEXTS = ("wrong_image", "replay_first", "duplicate", "empty", "truncated", "loop")
+WEAK_READING = ("misread", "blind")  # only answers that name a code
+LEAKS = ("leak_on_abort",)
+BLIND = "blind"
 
 FAULT_MEANINGS = {
     "wrong_image": "answers with the text of another request in flight, or else of an image sent before",
-    "replay_first": "answers with the first image's text, and soon: a cache keyed without the image",
+    "replay_first": "answers with the prompt's first image's text, and soon: a cache keyed without the image",
     "duplicate": "answers with one fixed text, the same for every image",
     "busy": "refuses at once: 503 text_generation_busy, every other time 429 with Retry-After; Ollama: 503",
     "http_500": "answers HTTP 500 at once",
@@ -31,6 +35,9 @@ FAULT_MEANINGS = {
     "empty": "finishes without any text",
     "truncated": "ends in mid-sentence with finish reason length",
     "loop": "repeats a few words until max_tokens",
+    "misread": "gets one character of the image's code wrong: a weak reader",
+    BLIND: "reads no code at all",
+    "leak_on_abort": "goes on with the answer of another request in flight whose client has just gone away",
     CRASH: "the process ends without a word when request N + 1 arrives",
 }
 
@@ -46,7 +53,7 @@ class Fault:
 
 
 def parse_fault(text: str) -> Fault:
-    """Read ``NAME:SHARE``, ``NAME:SHARE@LEVEL`` or ``crash_after:N``.
+    """Read ``NAME:SHARE``, ``NAME:SHARE@LEVEL``, ``blind`` or ``crash_after:N``.
 
     Raises:
         SetupProblem: an unknown name (the nearest right one is named) or a value out of range.
@@ -54,7 +61,7 @@ def parse_fault(text: str) -> Fault:
     name, _, value = text.partition(":")
     if name not in FAULT_MEANINGS:
         raise SetupProblem(_unknown_name_line(name))
-    share, at, level = value.partition("@")
+    share, at, level = ("1" if text == BLIND else value).partition("@")
     try:
         if name == CRASH:
             fault = Fault(name, after_requests=int(value))

@@ -9,11 +9,10 @@ import orjson
 from aiohttp import web
 
 from poc_lib.simulator.engine import in_flight
+from poc_lib.simulator.exchanges import Exchange, Prompt
 from poc_lib.simulator.ollama_status import add_ollama_status_routes, json_response, ollama_error
 from poc_lib.simulator.serving import (
     STALL_S,
-    Exchange,
-    Prompt,
     Server,
     admit,
     enter,

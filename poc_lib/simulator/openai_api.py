@@ -7,6 +7,7 @@ import orjson
 from aiohttp import web
 
 from poc_lib.simulator.engine import in_flight
+from poc_lib.simulator.exchanges import Exchange
 from poc_lib.simulator.openai_body import BadImage, http_error, parse_body, read_prompt
 from poc_lib.simulator.openai_shapes import (
     GENERATION_ERROR,
@@ -20,7 +21,6 @@ from poc_lib.simulator.openai_status import add_status_routes
 from poc_lib.simulator.openai_stream import finish_reason, stream_answer, stream_error
 from poc_lib.simulator.serving import (
     STALL_S,
-    Exchange,
     Server,
     admit,
     enter,

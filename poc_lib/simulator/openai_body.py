@@ -10,13 +10,14 @@ from urllib.parse import urlparse
 import orjson
 from aiohttp import web
 
+from poc_lib.simulator.exchanges import Prompt
 from poc_lib.simulator.openai_shapes import (
     MAX_TOKENS_LIMIT,
     REMOTE_MEDIA_DETAIL,
     field_problem,
     unknown_model_detail,
 )
-from poc_lib.simulator.serving import Prompt, image_size_px
+from poc_lib.simulator.serving import image_size_px
 
 DEFAULT_TEMPERATURE = 0.7
 

@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from poc_lib.simulator.exchanges import Exchange
 from poc_lib.simulator.openai_shapes import (
     DONE,
     GARBAGE,
@@ -15,7 +16,7 @@ from poc_lib.simulator.openai_shapes import (
     sse_error,
     usage_of,
 )
-from poc_lib.simulator.serving import STALL_S, Exchange, Server, counted_tokens, enter, wait_for_pieces
+from poc_lib.simulator.serving import STALL_S, Server, counted_tokens, enter, wait_for_pieces
 from poc_lib.simulator.timing import HEARTBEAT_S
 
 

@@ -1,7 +1,6 @@
 """One simulated server's state: requests admitted, texts chosen, faults planted, all recorded."""
 
 import asyncio
-import hashlib
 import io
 import random
 from collections import Counter
@@ -10,65 +9,16 @@ from dataclasses import asdict, dataclass, field
 
 from PIL import Image, UnidentifiedImageError
 
-from poc_lib.simulator.answers import Answer, made_up_answer, pick_saying, say, split_pieces
-from poc_lib.simulator.engine import Engine, Job, abort_job, submit_job
-from poc_lib.simulator.faults import BROKEN_STREAMS, REFUSALS, WRONG_TEXTS, Fault, active_fault, draw_faults
-from poc_lib.simulator.timing import Timing, draw, image_tokens, jittered, prefill_seconds
+from poc_lib.simulator.answers import Answer, made_up_answer
+from poc_lib.simulator.engine import Engine, Job, abort_job, in_flight, submit_job
+from poc_lib.simulator.exchanges import Exchange, Planted, Prompt
+from poc_lib.simulator.faults import REFUSALS, Fault, active_fault, draw_faults
+from poc_lib.simulator.texts import Surroundings, leak_into, write_text
+from poc_lib.simulator.timing import Timing, image_tokens, jittered, prefill_seconds
 
-DUPLICATE_SHA256 = hashlib.sha256(b"the fixed answer").hexdigest()
-REPLAY_PREFILL_SHARE = 0.1
-LOOP_PIECES = 6
 CHARS_PER_TOKEN = 4
 STALL_S = 3600.0
 SIMPLE_EXTRA_TOKENS = 2  # simple mode counts its flush and its end among a stream's output tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a chat request asks, whichever API it came through."""
-
-    text: str
-    images: tuple[bytes, ...]
-    sizes_px: tuple[tuple[int, int], ...]  # width, height of each image
-    temperature: float
-    max_tokens: int
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(b"".join(self.images)).hexdigest()
-
-
-@dataclass(slots=True)
-class Planted:
-    """One chat request as the server saw it: a row of GET /simulator/planted."""
-
-    request: int  # from 1, in order of arrival
-    sha256: str  # of the image's bytes
-    frame_id: str  # of the image asked about
-    fault: str | None = None
-    answered: str | None = None  # frame_id of the image whose text was sent; None: refused, empty or fixed
-    in_flight: int = 0  # when its wave started, or at arrival for a refusal
-    wave: int = 0  # from 1; 0: never started
-    arrived: int = 0  # places in the one sequence of all arrivals, starts and ends
-    started: int = 0
-    ended: int = 0
-
-
-@dataclass(slots=True)
-class Exchange:
-    """A request between admission and its end."""
-
-    prompt: Prompt
-    answer: Answer
-    sha256: str
-    count: int  # how often this image has been asked about, from 0
-    drawn: tuple[Fault, ...]
-    row: Planted
-    job: Job
-
-    @property
-    def asked(self) -> tuple[str, str]:
-        return self.sha256, self.prompt.text
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +36,7 @@ class Server:
     counts: Counter = field(default_factory=Counter)
     rows: list[Planted] = field(default_factory=list)
     active: dict[int, Exchange] = field(default_factory=dict)  # by request number
-    first_answer: Answer | None = None
+    first_answers: dict[str, Answer] = field(default_factory=dict)  # by the prompt's text
     results: Counter = field(default_factory=Counter)  # requests by (result, streamed)
     answered_tokens: Counter = field(default_factory=Counter)  # by ("prompt" | "completion", streamed)
     seen_images: Counter = field(default_factory=Counter)  # by hash, since the caches were cleared
@@ -180,6 +130,10 @@ def leave(server: Server, exchange: Exchange) -> None:
     if exchange.job.finished:
         _forget(server, exchange)
     else:
+        n_in_flight = in_flight(server.engine)
+        for other in list(server.active.values()):
+            if other is not exchange and not other.job.aborted:
+                leak_into(other, exchange, n_in_flight, Surroundings(server.api, server.seed))
         delay_s = server.engine.timing.abort_s
         asyncio.get_running_loop().call_later(delay_s, _forget, server, exchange)
 
@@ -224,60 +178,14 @@ def _note_end(server: Server, exchange: Exchange) -> None:
 
 
 def _start(server: Server, exchange: Exchange, n_in_flight: int) -> None:
-    row, job = exchange.row, exchange.job
+    row = exchange.row
     server.seen_images[exchange.sha256] += bool(exchange.prompt.images)
     row.started, row.wave, row.in_flight = next_event(server), server.engine.totals.waves, n_in_flight
-    server.first_answer = server.first_answer or exchange.answer
-    row.fault = active_fault(exchange.drawn, WRONG_TEXTS + BROKEN_STREAMS, n_in_flight)
-    source = _answer_source(server, exchange)
-    if source is exchange.answer and row.fault in ("wrong_image", "replay_first"):
-        row.fault = None  # its own text: nothing was planted
-    row.answered = source.frame_id if row.fault not in ("duplicate", "empty") else None
-    if row.fault == "replay_first":
-        job.prefill_s *= REPLAY_PREFILL_SHARE
-    _write_text(server, exchange, source)
-
-
-def _answer_source(server: Server, exchange: Exchange) -> Answer:
-    if exchange.row.fault == "wrong_image":
-        return _another_answer(server, exchange)
-    if exchange.row.fault == "replay_first":
-        return exchange.answer if server.first_answer == exchange.answer else server.first_answer
-    if exchange.row.fault == "duplicate":
-        return made_up_answer(DUPLICATE_SHA256)
-    return exchange.answer
-
-
-def _another_answer(server: Server, exchange: Exchange) -> Answer:
-    own = exchange.answer.frame_id
-    others = {e.answer.frame_id: e.answer for e in server.active.values() if e.answer.frame_id != own}
-    if not others:  # a server can only confuse images that it was sent
-        sent = [server.answers[sha256] for sha256 in server.counts if sha256 in server.answers]
-        others = {answer.frame_id: answer for answer in sent if answer.frame_id != own}
-    if not others:
-        return exchange.answer
-    chosen = sorted(others)[int(draw("other", server.seed, exchange.sha256, exchange.count) * len(others))]
-    return others[chosen]
-
-
-def _write_text(server: Server, exchange: Exchange, source: Answer) -> None:
-    job, fault, prompt = exchange.job, exchange.row.fault, exchange.prompt
-    keys = (server.seed, server.api, exchange.sha256, exchange.count)
-    saying = pick_saying(source, prompt.temperature, *keys)
-    pieces = split_pieces(say(saying, one_line="description:" in prompt.text))
-    half = pieces[: max(1, len(pieces) // 2)]
-    if fault == "empty":
-        job.pieces = []
-    elif fault == "loop":
-        job.pieces = [half[-LOOP_PIECES:][i % min(LOOP_PIECES, len(half))] for i in range(job.max_tokens)]
-        job.pieces[: len(half)] = half[: job.max_tokens]
-    elif fault == "truncated" or fault in BROKEN_STREAMS:
-        job.pieces, job.ending = half, "length" if fault == "truncated" else fault
-    else:
-        job.pieces = pieces
-    if len(job.pieces) >= job.max_tokens:
-        job.pieces = job.pieces[: job.max_tokens]
-        job.ending = "length" if job.ending == "stop" else job.ending
+    first = server.first_answers.setdefault(exchange.prompt.text, exchange.answer)
+    others = [other.answer for other in server.active.values()]
+    # A server can only confuse images that it was sent.
+    sent = [server.answers[sha256] for sha256 in server.counts if sha256 in server.answers]
+    write_text(exchange, Surroundings(server.api, server.seed, first, others, sent), n_in_flight)
 
 
 def _prompt_tokens(prompt: Prompt) -> int:

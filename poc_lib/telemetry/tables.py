@@ -22,7 +22,7 @@ MEMORY_SOURCES = {
     "size_vram_gb": "Ollama's size_vram",
 }
 OUTPUT_COUNTERS = ("completion_tokens_total", "answered_completion_tokens_total")
-CELL = ["server", "concurrency", "repeat", "sitting"]
+CELL = ["server", "concurrency", "block", "sitting"]
 _COLUMNS = (
     *("n_samples", "n_machine_samples", "answer_max_s"),
     *("memory_peak_gb", "memory_source", "mlx_active_max_gb"),
@@ -81,7 +81,7 @@ def _windows(requests: pd.DataFrame) -> pd.DataFrame:
     measured = add_derived(requests)
     tokens = pd.to_numeric(measured["output_tokens"])
     grouped = measured.assign(client_output_tokens=tokens.where(measured["ok"], 0)).groupby(
-        [*LEVEL, "repeat", "sitting"], sort=False
+        [*LEVEL, "block", "sitting"], sort=False
     )
     return grouped.agg(
         start_s=("start_s", "min"),
@@ -143,13 +143,15 @@ def _counted_tokens(events: Iterable[Mapping]) -> pd.DataFrame:
     for event in events:
         if event["event"] not in ("cell_started", "cell_ended") or "counters" not in event:
             continue
+        if event.get("phase", "measure") != "measure":
+            continue
         cell = tuple(event[name] for name in CELL)
         if event["event"] == "cell_started":
             began[cell] = event["counters"]
         else:
             rows[cell] = _difference(began.get(cell, {}), event["counters"])
     table = [{**dict(zip(CELL, cell, strict=True)), "server_output_tokens": n} for cell, n in rows.items()]
-    kinds = {"server": str, "concurrency": int, "repeat": int, "sitting": int, "server_output_tokens": float}
+    kinds = {"server": str, "concurrency": int, "block": int, "sitting": int, "server_output_tokens": float}
     return pd.DataFrame(table, columns=list(kinds)).astype(kinds)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from poc_lib.checks import SetupCheck, check_setup, checks_table, read_state
-from poc_lib.params import validate_params
+from poc_lib.params_reading import validate_params
 from tests.engine.asking import Target
 from tests.engine.engine_env import HOST
 from tests.engine.servers import SERVED_NAME, free_port, vllm_mlx_server

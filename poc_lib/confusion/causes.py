@@ -1,0 +1,131 @@
+"""One line per suspicious answer: what it shows, the likeliest cause, and how much that weighs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from poc_lib.confusion.evidence import Evidence
+from poc_lib.confusion.fits import OWN
+from poc_lib.confusion.limits import ConfusionLimits
+from poc_lib.confusion.placing import MISPLACED_CHANCE
+from poc_lib.confusion.repeats import PREVIOUS, replays_among
+from poc_lib.confusion.tables import CELL, LEVEL, frame_distances
+
+WRONG_IMAGE = "wrong image"
+REPLAY_PREVIOUS = "replay of the previous answer"
+REPLAY_FIRST = "replay of the first answer"
+DUPLICATE = "duplicate"
+SUSPICION, WITHIN_CHANCE, NONE_FOUND, NOT_TOLD = (
+    "suspicion",
+    "within chance",
+    "none found",
+    "cannot be judged",
+)
+SUSPICIOUS_COLUMNS = (*CELL, "frame_id", "other_frame_id", "sign", "cause", "state", "signs", "evidence")
+
+
+def name_causes(
+    evidence: Evidence, frames: pd.DataFrame, suspicious_levels: set[tuple], limits: ConfusionLimits
+) -> pd.DataFrame:
+    """One row per answer with a sign, in sending order, with SUSPICIOUS_COLUMNS.
+
+    The cause is the most specific one that the signs bear out: a replay (nearly the text of the previous or
+    first answer, and too fast), or an answer about the first answer's frame where more than one is; else a
+    wrong image (it fits another one); else a duplicate. A duplicate whose answer clearly fits its own image
+    is put down to the answer that it equals, if that one does not. ``state``: "suspicion" at a level where
+    the run's signs exceed chance, else "within chance".
+    """
+    signs: dict[int, list[tuple]] = {}
+    for index, *sign in _all_signs(evidence):
+        signs.setdefault(index, []).append(tuple(sign))
+    answers = evidence.answers
+    to_first = _fits_first(evidence, frames, limits)
+    rows = []
+    for index in sorted(signs):
+        answer, found = answers.loc[index], signs[index]
+        sign, cause, other = found[0][:3]
+        if cause == WRONG_IMAGE and index in to_first:
+            cause = REPLAY_FIRST
+        key = tuple(answer[name] for name in CELL)
+        state = SUSPICION if key[:-1] in suspicious_levels else WITHIN_CHANCE
+        names, phrases = "; ".join(s[0] for s in found), "; ".join(s[3] for s in found)
+        rows.append((*key, answer["frame_id"], other, sign, cause, state, names, phrases))
+    return pd.DataFrame(rows, columns=list(SUSPICIOUS_COLUMNS))
+
+
+def _all_signs(evidence: Evidence) -> Iterator[tuple]:
+    """(answer's index, sign, cause, other frame, phrase), the most specific signs first."""
+    for row in replays_among(evidence.repeats).itertuples():
+        cause = REPLAY_PREVIOUS if row.source == PREVIOUS else REPLAY_FIRST
+        yield row.Index, "replay", cause, row.repeats, _replay_phrase(row)
+    for row in evidence.wrong.itertuples():
+        yield row.Index, "wrong neighbour", WRONG_IMAGE, row.fits_frame_id, _neighbour_phrase(row)
+    for row in evidence.placed[evidence.placed["chance"] <= MISPLACED_CHANCE].itertuples():
+        yield row.Index, "misplaced", WRONG_IMAGE, row.fits_frame_id, _misplaced_phrase(row)
+    for index, frame_id, phrase in _blamed_duplicates(evidence):
+        yield index, "duplicate", DUPLICATE, frame_id, phrase
+
+
+def _blamed_duplicates(evidence: Evidence) -> Iterator[tuple[int, str, str]]:
+    judgement = evidence.judged["judgement"]
+    places = {}
+    if len(evidence.duplicates):
+        names = zip(*(evidence.answers[name] for name in [*CELL, "frame_id"]), strict=True)
+        places = dict(zip(names, evidence.answers.index, strict=True))
+    blamed = set()
+    for row in evidence.duplicates.itertuples():
+        index, other = row.Index, row.same_as
+        earlier = places[(*(getattr(row, name) for name in CELL), row.same_as)]
+        if judgement[index] == OWN and judgement[earlier] != OWN:
+            index, other = earlier, row.frame_id
+        if index not in blamed:
+            blamed.add(index)
+            yield index, other, _duplicate_phrase(row)
+
+
+def _fits_first(evidence: Evidence, frames: pd.DataFrame, limits: ConfusionLimits) -> set[int]:
+    """The answers that fit the frame of the server's or cell's first answer, where more than one of a cell does."""
+    wrong = evidence.wrong
+    if wrong.empty:
+        return set()
+    found = set()
+    for key, cell in wrong.groupby(CELL, sort=False):
+        in_cell = (evidence.answers[LEVEL] == list(key[:-1])).all(axis=1) & (
+            evidence.answers["block"] == key[-1]
+        )
+        firsts = [
+            evidence.answers.loc[in_cell, "frame_id"].iloc[0],
+            *evidence.first.loc[evidence.first["server"] == key[0], "frame_id"],
+        ]
+        distances = frame_distances(frames, cell["fits_frame_id"], firsts)
+        same = cell["fits_frame_id"].to_numpy()[:, None] == np.array(firsts, dtype=object)
+        fits = (same | (distances < limits.looks_different_bits)).any(axis=1)
+        if fits.sum() > 1:
+            found |= set(cell.index[fits])
+    return found
+
+
+def _neighbour_phrase(row) -> str:
+    together = ", in flight together" if row.in_flight_together else ""
+    unloaded = ", also without load" if row.also_unloaded else ""
+    return f"fits {row.other:.2f}, its own image {row.own:.2f}{together}{unloaded}"
+
+
+def _misplaced_phrase(row) -> str:
+    return (
+        f"like what is said of the other image without load ({row.other_fit:.2f}; of its own {row.own_fit:.2f}), "
+        f"by chance {row.chance:.1g}"
+    )
+
+
+def _duplicate_phrase(row) -> str:
+    same = "same words" if row.same_words else "nearly the same words"
+    return f"{same}; the frames differ in {row.distance} of 64 bits"
+
+
+def _replay_phrase(row) -> str:
+    return (
+        f"nearly the same words ({row.cosine:.2f}) as the {row.source} after {row.ttft_s:.2f} s; "
+        f"usual {row.usual_ttft_s:.2f} s"
+    )
