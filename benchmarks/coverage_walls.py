@@ -2,11 +2,11 @@
 
 Every array is repetitions × blocks × frames (in time order). A scenario switches sources of variation on:
 
-- frames differ (log-normal, standard deviation 0.3 of the log), alike on all servers, and differ again on each
-  server (0.15), in every block the same way; runs of neighbours share this, hidden or shown by their hashes;
+- frames differ (log-normal, standard deviation 0.3 of the log), alike on all servers, and differ again on
+  each server (0.15), the same way in every block; runs of neighbours share this, shown by hashes or hidden;
 - requests differ without reason (0.1), or with heavy tails (log-normal 0.8, or Pareto with shape 2.5);
 - blocks differ, for all cells of a block alike, or for each server and cell on its own;
-- the machine drifts over the run, in a line (30 % in all) or as a random walk (standard deviation 8 % a cell);
+- the machine drifts over the run, in a line (30 % in all) or as a random walk (8 % a cell);
   the order of cells is drawn anew in every other block and mirrored in the next, as the benchmark does;
 - the candidate is faster at each level by a factor, or works in waves: prefills one by one, then decodes all
   together; a wave ends with its longest answer, and its time is divided equally among its frames.

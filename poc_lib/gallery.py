@@ -50,7 +50,7 @@ def answer_gallery(
     level = chosen_level(analysis)
     scores = analysis.scores
     stored = scores[
-        (scores["role"] == "candidate")
+        (scores["server"] == analysis.verdict.candidate)
         & (scores["concurrency"] == level)
         & (scores["against"] == STORED_REFERENCE)
     ]

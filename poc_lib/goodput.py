@@ -198,9 +198,11 @@ def _kept_up(load: pd.DataFrame) -> bool | None:
     if len(thirds[0]) < MIN_FOR_TREND // 3:
         return None
     first, last = (third[["wait_s", "elapsed_s"]].median() for third in thirds)
+    if np.isinf([first["wait_s"], last["wait_s"]]).any():
+        return False
     own_s = thirds[0]["total_from_due_s"].median()
     growth_s, apart_s = last["wait_s"] - first["wait_s"], last["elapsed_s"] - first["elapsed_s"]
-    if not np.isfinite(growth_s) or growth_s > max(MAX_GROWTH * apart_s, own_s):
+    if growth_s > max(MAX_GROWTH * apart_s, own_s):
         return False
     return True if apart_s >= MIN_APART * own_s else None
 

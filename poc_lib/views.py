@@ -16,6 +16,7 @@ from poc_lib.params import Params
 from poc_lib.plan import describe_cell
 from poc_lib.records import Reply, ServerIdentity
 from poc_lib.report import key_findings
+from poc_lib.report.choice import of_candidate
 from poc_lib.verdict import SUSPICIONS, Verdict
 
 SIMULATED = "SIMULATED — these numbers show the tool, not a server."
@@ -165,7 +166,7 @@ def speed_sentence(analysis: Analysis) -> Markdown:
 
 def quality_sentence(analysis: Analysis) -> Markdown:
     """The accuracy notebook's finding, computed, each number with its n."""
-    rows = analysis.confusion[analysis.confusion["role"] == "candidate"]
+    rows = of_candidate(analysis, analysis.confusion)
     answers = int(rows["n_answers"].sum())
     suspicious = {kind: int(rows[kind].sum()) for kind in SUSPICIONS}
     match = analysis.criteria[analysis.criteria["criterion"] == "match rate"].iloc[0]
@@ -203,8 +204,8 @@ def findings(analysis: Analysis) -> Markdown:
 
 
 def criteria_table(criteria: pd.DataFrame) -> HTML | Markdown:
-    """The success criteria in words: met, not met, or cannot be judged."""
-    words = {True: "✓ met", False: "✗ not met", None: "? cannot be judged"}
+    """The success criteria in words: met, not met, or not settled."""
+    words = {True: "✓ met", False: "✗ not met", None: "? not settled"}
     shown = criteria.assign(met=[words[met] for met in criteria["met"]])
     return table(shown.rename(columns={"rests_on": "rests on"}))
 

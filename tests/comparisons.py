@@ -31,9 +31,9 @@ def twin(run: Run, run_id: str, **facts: Any) -> Run:
     return Run(run.folder.parent / run_id, copy.deepcopy(run.facts) | facts)
 
 
-def with_server(run: Run, run_id: str, name: str, **changes: Any) -> Run:
+def with_server(run: Run, run_id: str, called: str, **changes: Any) -> Run:
     """A twin in which one server is another."""
-    servers = [s | changes if s["name"] == name else s for s in copy.deepcopy(run.facts["servers"])]
+    servers = [s | changes if s["name"] == called else s for s in copy.deepcopy(run.facts["servers"])]
     return twin(run, run_id, servers=servers)
 
 
@@ -42,27 +42,32 @@ def with_params(run: Run, run_id: str, **changes: Any) -> Run:
     return twin(run, run_id, params={**run.facts["params"], **changes})
 
 
-def analysed(run: Run, requests: pd.DataFrame, frames: pd.DataFrame, params: Params) -> SimpleNamespace:
-    """What compare_runs reads of an Analysis."""
-    speed = summarize_speed(requests, len(frames), run.facts["recording_frames"])
-    baseline = pick_baseline(speed, recorded_baseline(params))
-    scores = score_answers(requests, frames, params.match_threshold)
-    return SimpleNamespace(
-        run=run,
-        requests=requests,
-        frames=frames,
-        speed=add_speedup(speed, baseline),
-        scores=scores,
-        agreement=summarize_agreement(scores),
-        confusion=summarize_confusion(requests, frames),
-        baseline=baseline,
-    )
-
-
 def small_analysis(folder: Path, **changes: Any) -> SimpleNamespace:
-    """The tables of ``small_run``."""
+    """What compare_runs reads of the Analysis of ``small_run``."""
     run, params = small_run(folder, **changes)
-    return analysed(run, requests_table(run), frames_table(run), params)
+    requests, frames = requests_table(run), frames_table(run)
+    scores = score_answers(requests, frames, params.match_threshold)
+    confusion = summarize_confusion(requests, frames)
+    whole = SimpleNamespace(params=params, frames=frames, scores=scores, confusion=confusion)
+    return analysed(run, requests, whole)
+
+
+def analysed(run: Run, requests: pd.DataFrame, like: SimpleNamespace, **tables: Any) -> SimpleNamespace:
+    """The speed of these requests; what was said in them is taken from a like analysis, or given."""
+    speed = summarize_speed(requests, len(like.frames), run.facts["recording_frames"])
+    baseline = pick_baseline(speed, recorded_baseline(like.params))
+    values = {
+        "run": run,
+        "params": like.params,
+        "requests": requests,
+        "frames": like.frames,
+        "speed": add_speedup(speed, baseline),
+        "scores": like.scores,
+        "agreement": summarize_agreement(like.scores),
+        "confusion": like.confusion,
+        "baseline": baseline,
+    }
+    return SimpleNamespace(**(values | tables))
 
 
 def measured_again(
@@ -81,4 +86,4 @@ def measured_again(
     factor = pd.Series([factors[key] for key in keys], index=requests.index)
     for name in ("start_s", "total_s", "ttft_s"):
         requests[name] = requests[name] * factor
-    return analysed(run, requests, analysis.frames, Params(**analysis.run.facts["params"]))
+    return analysed(run, requests, analysis)

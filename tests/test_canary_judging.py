@@ -192,11 +192,11 @@ def test_a_leak_counts_also_where_the_model_reads_too_few_codes():
 def test_servers_are_judged_apart_and_phases_have_rows_of_their_own():
     rows = [*at(1, 4), *at(1, 4, phase="canary_abort"), *at(1, 0, blind=4, server="ollama", role="baseline")]
     summary = summarize_canaries(table(rows))
-    keys = summary[["server", "phase", "outcome"]].values.tolist()
-    assert keys == [
-        ["ollama", "canary", "not usable"],
-        ["vllm-mlx", "canary", "no leak"],
-        ["vllm-mlx", "canary_abort", "no leak"],
+    keys = summary[["server", "phase", "outcome"]].itertuples(index=False, name=None)
+    assert list(keys) == [
+        ("ollama", "canary", "not usable"),
+        ("vllm-mlx", "canary", "no leak"),
+        ("vllm-mlx", "canary_abort", "no leak"),
     ]
 
 
@@ -213,8 +213,8 @@ def test_the_sentence_says_what_was_found():
 
     clean = [*at(1, 6), *at(4, 6), *at(4, 4, phase="canary_abort")]
     assert sentence(clean) == (
-        "vllm-mlx: all 16 answers that named a code named their own image's (mixed up: below 20.6 %, exact 95 % "
-        "interval), at 1 and 4 in flight, also while other requests were given up."
+        "vllm-mlx: all 16 answers that named a code named their own image's (mixed up: below 20.6 %, exact "
+        "95 % interval), at 1 and 4 in flight, also while other requests were given up."
     )
     leaking = [*at(1, 6), canary(A, "9WHF-3NRY", concurrency=4), canary(B, concurrency=4)]
     assert sentence(leaking) == (

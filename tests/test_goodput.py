@@ -149,7 +149,7 @@ def test_a_steady_wait_is_keeping_up():
 
 
 def test_a_wait_that_grows_with_time_is_falling_behind():
-    """Half a second more with each request a second later: 4 s more after 8 s; the first take 2.25 s in all."""
+    """0.5 s more with each request a second later: 4 s more after 8 s; the first take 2.25 s in all."""
     assert one_row(series(1.0, [0.5 + 0.5 * i for i in range(12)]))["kept_up"] is False
 
 

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ _QUOTED = re.compile(
 )
 _HUMP = re.compile(r"[a-z][A-Z]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+REMEMBERED = 50_000  # tokens kept classified: a run's texts share most of their words
 _EDGES = " \t.,:;!?…-–"
 
 
@@ -61,10 +63,10 @@ def read_facts(text: str) -> Facts:
     plain = unicodedata.normalize("NFKC", text)
     named, words = set(), set()
     for found in _TOKEN.finditer(plain):
-        folded = _fold(found.lastgroup, found[0])
-        words |= folded
-        if _is_named(found.lastgroup, found[0]):
-            named |= folded
+        folded, is_named = _read_token(found.lastgroup, found[0])
+        words.update(folded)
+        if is_named:
+            named.update(folded)
     whole = fold_text(plain)
     quoted = {fold_text("".join(parts)).strip(_EDGES) for parts in _QUOTED.findall(plain)}
     named |= {string for string in quoted if string in words or " " in string}
@@ -128,16 +130,21 @@ def share_held_matrix(texts: Sequence[Facts], where: Sequence[Facts]) -> np.ndar
     return counts / np.where(sizes > 0, sizes, np.nan)[:, None]
 
 
-def _fold(kind: str | None, token: str) -> set[str]:
+@lru_cache(maxsize=REMEMBERED)
+def _read_token(kind: str | None, token: str) -> tuple[tuple[str, ...], bool]:
+    return _fold(kind, token), _is_named(kind, token)
+
+
+def _fold(kind: str | None, token: str) -> tuple[str, ...]:
     plain = token.casefold().rstrip(".,:;!?")
     if kind == "url":
         address = re.sub(r"^(?:https?://)?(?:www\.)?", "", plain).rstrip("/")
-        return {address, address.split("/")[0]}
+        return address, address.split("/")[0]
     if kind == "file":
-        return {re.split(r"[/\\]", plain)[-1] or plain}
+        return (re.split(r"[/\\]", plain)[-1] or plain,)
     if kind == "number" and _THOUSANDS.fullmatch(plain):
-        return {plain.replace(",", "")}
-    return {plain}
+        return (plain.replace(",", ""),)
+    return (plain,)
 
 
 def _is_named(kind: str | None, token: str) -> bool:

@@ -9,7 +9,7 @@ from poc_lib.accuracy.pairs import Embeddings
 from poc_lib.accuracy.sides import Side
 from poc_lib.accuracy.similarity import TextVectors, cosine_matrix, difflib_ratios, indicator
 
-DIFFLIB_PAIRS = 20_000  # difflib knows no matrices: beyond these, a sample of the other frames an answer
+DIFFLIB_PAIRS = 5_000  # difflib knows no matrices: beyond these, a sample of the other frames an answer
 
 
 def similarity_matrix(
@@ -24,10 +24,13 @@ def similarity_matrix(
     Returns:
         n × m, the values of ``pairs.score_pairs``; NaN where there is nothing to score.
     """
-    matrix = _MATRICES[measure](answers, references, vectors, embeddings)
-    if measure not in ("activity_agrees", "apps_jaccard", "topics_jaccard"):  # these need no text
-        matrix[[bool(one.problem) for one in answers]] = np.nan
-        matrix[:, [bool(one.problem) for one in references]] = np.nan
+    if measure in ("activity_agrees", "apps_jaccard", "topics_jaccard"):  # these need no text
+        return _MATRICES[measure](answers, references, vectors, embeddings)
+    rows, columns = ([i for i, one in enumerate(sides) if not one.problem] for sides in (answers, references))
+    matrix = np.full((len(answers), len(references)), np.nan)
+    if rows and columns:
+        texts = [answers[i] for i in rows], [references[j] for j in columns]
+        matrix[np.ix_(rows, columns)] = _MATRICES[measure](*texts, vectors, embeddings)
     return matrix
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
 
 FOLDS = 10
 
@@ -96,18 +96,23 @@ def _placements_of_own(own: np.ndarray, other: np.ndarray) -> np.ndarray | None:
     return below / (2 * others.size)
 
 
+def _others(pairs: OwnOther) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The answer's frame, the reference's frame and the value of each other pair."""
+    answer, reference = np.nonzero(~np.isnan(pairs.other))
+    return answer, reference, pairs.other[answer, reference]
+
+
 def _two_way_variance(
     own_part: np.ndarray, group_of_own: np.ndarray, pairs: OwnOther, own: np.ndarray, value: float
 ) -> float:
-    used = ~np.isnan(pairs.other)
+    answer, reference, values = _others(pairs)
     ordered = np.sort(own)
-    below = np.searchsorted(ordered, pairs.other, "left") + np.searchsorted(ordered, pairs.other, "right")
-    other_part = np.where(used, 1 - below / (2 * own.size) - value, 0.0) / np.count_nonzero(used)
-    own_sums = np.bincount(group_of_own, own_part / own.size, minlength=int(pairs.group.max()) + 1)
-    frames = np.arange(pairs.group.size)
-    member = sparse.csr_matrix((np.ones(frames.size), (pairs.group, frames)))  # g × f
-    both = np.asarray((member @ (member @ other_part).T).T)  # g × g: by answer's and by reference's group
-    both[np.diag_indices_from(both)] += own_sums
+    below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    other_part = (1 - below / (2 * own.size) - value) / values.size
+    size = int(pairs.group.max()) + 1
+    cell = pairs.group[answer] * size + pairs.group[reference]
+    both = np.bincount(cell, other_part, minlength=size**2).reshape(size, size)
+    both[np.diag_indices(size)] += np.bincount(group_of_own, own_part / own.size, minlength=size)
     by_answer, by_reference, by_both = (
         float((sums**2).sum()) for sums in (both.sum(axis=1), both.sum(axis=0), both)
     )
@@ -126,14 +131,13 @@ class _FoldCounts:
 
     @classmethod
     def of(cls, pairs: OwnOther, fold: np.ndarray, n_folds: int) -> "_FoldCounts | None":
-        kept, used = ~np.isnan(pairs.own), ~np.isnan(pairs.other)
-        if not kept.any() or not used.any():
+        kept = ~np.isnan(pairs.own)
+        if not kept.any() or not pairs.n_other:
             return None
         edges, at = np.unique(pairs.own[kept], return_inverse=True)
         own = np.zeros((n_folds, edges.size))
         np.add.at(own, (fold[pairs.own_frame[kept]], at), 1)
-        i, j = np.nonzero(used)
-        values = pairs.other[i, j]
+        i, j, values = _others(pairs)
         where = np.searchsorted(edges, values, "right")
         flat = (fold[i] * n_folds + fold[j]) * (edges.size + 1) + where
         shape = (n_folds, n_folds, edges.size + 1)

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 import pandas as pd
+
 from poc_lib.accuracy.clusters import Groups, group_labels
 from poc_lib.intervals.simple import share_interval
 

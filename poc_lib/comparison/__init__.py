@@ -5,6 +5,7 @@ and, where both measured the same baseline, by what they gained over it.
 """
 
 from poc_lib.comparison.differences import Difference, check_alike, refuse_unlike
+from poc_lib.comparison.gathering import Comparison, gather_comparison
 from poc_lib.comparison.sentences import (
     attribution_sentence,
     comparison_sentence,
@@ -16,12 +17,14 @@ from poc_lib.comparison.sentences import (
 from poc_lib.comparison.tables import compare_runs
 
 __all__ = [
+    "Comparison",
     "Difference",
     "attribution_sentence",
     "check_alike",
     "compare_runs",
     "comparison_sentence",
     "drift_sentences",
+    "gather_comparison",
     "leading_ratio",
     "reason_sentence",
     "refuse_unlike",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from poc_lib.intervals.crossed import Spread, log_ratio, spread_of_mean
-from poc_lib.intervals.groups import group_frames, group_size
+from poc_lib.intervals.crossed import log_ratio
+from poc_lib.intervals.groups import group_for_intervals
 from poc_lib.intervals.shares import total_by_group
 from poc_lib.intervals.speedups import common_pairs
 
@@ -67,7 +67,7 @@ def rate_ratio(
     if not shared:
         return Ratio()
     compared = frames[frames["frame_id"].isin(shared)]
-    groups = group_frames(compared, group_size(len(compared), in_flight))
+    groups = group_for_intervals(compared, in_flight)
     estimates, linear = zip(*(_log_rate(rows, groups, work) for rows in pairs), strict=True)
     centre, half = float(estimates[1] - estimates[0]), half_width(*linear)
     low, value, high = (float(np.exp(x)) for x in (centre - half, centre, centre + half))
@@ -112,25 +112,31 @@ def half_width(first: np.ndarray, other: np.ndarray) -> float:
     """
     if min(len(first), len(other)) < FEWEST_BLOCKS:
         return NAN
-    spreads = spread_of_mean(first), spread_of_mean(other)
-    by_blocks = np.array([float(spread.blocks + spread.rest) for spread in spreads])
+    by_blocks = np.array([run.mean(axis=1).var(ddof=1) / len(run) for run in (first, other)])
     total = by_blocks.sum()
     if np.isnan(total):
         return NAN
     squared = 0.0
     if total > 0:
-        freedom = total**2 / (by_blocks**2 / [spread.n_blocks - 1 for spread in spreads]).sum()
-        squared += _quantile(freedom) ** 2 * total
-    return float(np.sqrt(squared + _by_groups(first, other, spreads)))
+        freedom = total**2 / (by_blocks**2 / [len(first) - 1, len(other) - 1]).sum()
+        squared = _quantile(freedom) ** 2 * total
+    return float(np.sqrt(squared + _by_groups(first, other)))
 
 
-def _by_groups(first: np.ndarray, other: np.ndarray, spreads: tuple[Spread, Spread]) -> float:
+def _by_groups(first: np.ndarray, other: np.ndarray) -> float:
     gained = other.mean(axis=0) - first.mean(axis=0)
     if gained.size == 1:
         return 0.0
-    chance = sum(float(spread.rest) for spread in spreads)
-    variance = max(float(gained.var(ddof=1)) / gained.size - chance, 0.0)
-    return _quantile(gained.size - 1) ** 2 * variance
+    variance = float(gained.var(ddof=1)) / gained.size - _chance(first) - _chance(other)
+    return _quantile(gained.size - 1) ** 2 * max(variance, 0.0)
+
+
+def _chance(run: np.ndarray) -> float:
+    """What scatter of single values, neither their block's nor their group's, adds to the mean's variance."""
+    n_blocks, n_groups = run.shape
+    of_blocks, of_groups = run.mean(axis=1, keepdims=True), run.mean(axis=0, keepdims=True)
+    left_over = run - of_blocks - of_groups + run.mean()
+    return float((left_over**2).sum()) / ((n_blocks - 1) * (n_groups - 1) * run.size)
 
 
 def _quantile(freedom: float) -> float:

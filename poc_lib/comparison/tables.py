@@ -10,8 +10,8 @@ from poc_lib.analysis import Analysis
 from poc_lib.comparison.differences import same_baseline
 from poc_lib.comparison.facts import pair_candidates
 from poc_lib.comparison.ratios import NAN, Measured, Ratio, rate_ratio
-from poc_lib.intervals import group_frames, paired_mean_interval
-from poc_lib.intervals.groups import group_size
+from poc_lib.intervals import paired_mean_interval
+from poc_lib.intervals.groups import group_for_intervals
 from poc_lib.intervals.shares import answered_shares
 from poc_lib.verdict import SUSPICIONS, choose_level
 
@@ -184,7 +184,7 @@ def _similarity_change(first: Side, first_level: int, other: Side, level: int) -
     frames = first.analysis.frames
     mine, theirs = _similarities(first, first_level), _similarities(other, level)
     change = (theirs - mine)[_same_references(frames, other.analysis.frames)].dropna()
-    groups = group_frames(frames, group_size(len(frames), 1))
+    groups = group_for_intervals(frames, 1)
     found = paired_mean_interval(change, groups.reindex(change.index))
     return {
         "similarity_change": float(change.mean()) if len(change) else NAN,

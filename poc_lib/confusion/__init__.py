@@ -1,10 +1,10 @@
 """Is every answer still about its own image? Four signs of a mix-up, each with what it cannot see.
 
-A wrong neighbour: an answer that clearly fits another frame's reference and not its own. A duplicate: the same
-answer, or nearly, to two frames that look different. A replay: an answer that repeats the previous or first one
-and came too fast. A misplaced answer: it is like what is said of another image without load, by more than this
-server's answers ever stray. All are suspicions, not proof: a terse model repeats itself, and a stored reference
-may be wrong. So each is counted per server and level and tested against what happens without load.
+A wrong neighbour: an answer that clearly fits another frame's reference and not its own. A duplicate: the
+same answer, or nearly, to two frames that look different. A replay: an answer that repeats the previous or
+first one and came too fast. A misplaced answer: it is like what is said of another image without load, by
+more than this server's answers stray. All are suspicions, not proof: a terse model repeats itself, and a
+stored reference may be wrong. So each is counted per server and level and tested against chance.
 """
 
 from poc_lib.confusion.fits import find_wrong_neighbours, fit_matrix, judge_answers

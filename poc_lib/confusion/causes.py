@@ -10,7 +10,7 @@ from poc_lib.confusion.fits import OWN
 from poc_lib.confusion.limits import ConfusionLimits
 from poc_lib.confusion.placing import MISPLACED_CHANCE
 from poc_lib.confusion.repeats import PREVIOUS, replays_among
-from poc_lib.confusion.tables import CELL, LEVEL, frame_distances
+from poc_lib.confusion.tables import CELL, frame_distances
 
 WRONG_IMAGE = "wrong image"
 REPLAY_PREVIOUS = "replay of the previous answer"
@@ -39,15 +39,14 @@ def name_causes(
     signs: dict[int, list[tuple]] = {}
     for index, *sign in _all_signs(evidence):
         signs.setdefault(index, []).append(tuple(sign))
-    answers = evidence.answers
-    to_first = _fits_first(evidence, frames, limits)
+    of_first = _replays_of_first(evidence, frames, limits)
     rows = []
     for index in sorted(signs):
-        answer, found = answers.loc[index], signs[index]
+        answer, found = evidence.answers.loc[index], signs[index]
         sign, cause, other = found[0][:3]
-        if cause == WRONG_IMAGE and index in to_first:
-            cause = REPLAY_FIRST
         key = tuple(answer[name] for name in CELL)
+        if index in of_first or (cause == DUPLICATE and (*key, other) in of_first):
+            cause = REPLAY_FIRST
         state = SUSPICION if key[:-1] in suspicious_levels else WITHIN_CHANCE
         names, phrases = "; ".join(s[0] for s in found), "; ".join(s[3] for s in found)
         rows.append((*key, answer["frame_id"], other, sign, cause, state, names, phrases))
@@ -84,25 +83,21 @@ def _blamed_duplicates(evidence: Evidence) -> Iterator[tuple[int, str, str]]:
             yield index, other, _duplicate_phrase(row)
 
 
-def _fits_first(evidence: Evidence, frames: pd.DataFrame, limits: ConfusionLimits) -> set[int]:
-    """The answers that fit the frame of the server's or cell's first answer, where more than one of a cell does."""
-    wrong = evidence.wrong
-    if wrong.empty:
-        return set()
-    found = set()
-    for key, cell in wrong.groupby(CELL, sort=False):
-        in_cell = (evidence.answers[LEVEL] == list(key[:-1])).all(axis=1) & (
-            evidence.answers["block"] == key[-1]
-        )
-        firsts = [
-            evidence.answers.loc[in_cell, "frame_id"].iloc[0],
-            *evidence.first.loc[evidence.first["server"] == key[0], "frame_id"],
-        ]
-        distances = frame_distances(frames, cell["fits_frame_id"], firsts)
-        same = cell["fits_frame_id"].to_numpy()[:, None] == np.array(firsts, dtype=object)
+def _replays_of_first(evidence: Evidence, frames: pd.DataFrame, limits: ConfusionLimits) -> set:
+    """The answers that fit the frame of the cell's or server's first answer, where several of a cell do.
+
+    By index, and by (server, role, concurrency, block, frame_id), the first frame's own among the latter.
+    """
+    answers, found = evidence.answers, set()
+    starts = answers.drop_duplicates(CELL).set_index(CELL)["frame_id"]
+    for key, cell in evidence.wrong.groupby(CELL, sort=False):
+        first = [starts[key], *evidence.first.loc[evidence.first["server"] == key[0], "frame_id"]]
+        distances = frame_distances(frames, cell["fits_frame_id"], first)
+        same = cell["fits_frame_id"].to_numpy()[:, None] == np.array(first, dtype=object)
         fits = (same | (distances < limits.looks_different_bits)).any(axis=1)
         if fits.sum() > 1:
             found |= set(cell.index[fits])
+            found |= {(*key, frame_id) for frame_id in [*first, *cell.loc[fits, "frame_id"]]}
     return found
 
 
@@ -114,8 +109,8 @@ def _neighbour_phrase(row) -> str:
 
 def _misplaced_phrase(row) -> str:
     return (
-        f"like what is said of the other image without load ({row.other_fit:.2f}; of its own {row.own_fit:.2f}), "
-        f"by chance {row.chance:.1g}"
+        f"like what is said of the other image without load ({row.other_fit:.2f}; "
+        f"of its own {row.own_fit:.2f}), by chance {row.chance:.1g}"
     )
 
 

@@ -48,11 +48,11 @@ def poisson_binomial_tail(probabilities: np.ndarray, k: int) -> float:
 
 
 def association_p_value(cells: Iterable[tuple[int, int, int, int]]) -> tuple[float, float]:
-    """P(at least so many in common), if two marks have nothing to do with one another, and the expected number.
+    """P(at least so many in common) if two marks have nothing to do with one another; the number expected.
 
     Args:
-        cells: (n, with the first mark, with the second, with both) of each cell; Fisher's exact test, one-sided,
-            over all cells together. (NaN, 0): no cell in which it could have been seen.
+        cells: (n, with the first mark, with the second, with both) of each cell. Fisher's exact test,
+            one-sided, over all cells together; (NaN, 0): no cell in which it could have been seen.
     """
     mass, in_common, expected = np.ones(1), 0, 0.0
     for n, first, second, both in cells:
@@ -64,28 +64,30 @@ def association_p_value(cells: Iterable[tuple[int, int, int, int]]) -> tuple[flo
 
 
 def allowed_p_value(flagged: pd.Series, share: float) -> float:
-    """P(at least so many frames flagged) if each was with this probability: exact binomial; NaN without any."""
+    """P(at least so many frames flagged) if each was with this probability: exact binomial; NaN without n."""
     if flagged.empty:
         return float("nan")
     by_frame = _by_frame(flagged, flagged.index)
     return float(binom.sf(by_frame.sum() - 1, len(by_frame), share))
 
 
-def rare_p_value(chances: pd.Series, rare: float) -> float:
-    """P(answers this improbable), from each answer's own chance (by frame_id and block); NaN without any.
+def rare_p_value(chances: pd.Series, most: int = 5) -> float:
+    """P(answers this improbable), from each answer's own chance, indexed by frame_id; NaN without any.
 
-    Each frame counts once, with the smallest chance of its answers × their number. Twice the smaller of
-    Simes' test over the frames and the binomial test of how many are rarer than ``rare``.
+    Each frame counts once, with the smallest chance of its answers × their number. If the k-th smallest of n
+    frames' chances is c, at least k are that small with the binomial tail P(X ≥ k; n, c); the smallest of
+    these for k up to ``most``, × ``most`` (Bonferroni), is the result: one glaring answer counts, and so do a
+    few odd ones.
     """
     known = chances.dropna()
     if known.empty:
         return float("nan")
     groups = known.groupby(level="frame_id")
     per_frame = np.sort(np.minimum(1.0, (groups.min() * groups.size()).to_numpy()))
-    n = len(per_frame)
-    simes = float((per_frame * n / np.arange(1, n + 1)).min())
-    count = float(binom.sf(int((per_frame <= rare).sum()) - 1, n, rare))
-    return min(1.0, 2 * min(simes, count))
+    at_least = np.arange(1, min(most, len(per_frame)) + 1)
+    return float(
+        min(1.0, len(at_least) * binom.sf(at_least - 1, len(per_frame), per_frame[at_least - 1]).min())
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -155,7 +155,7 @@ def _fits_of_cell(
     vectors: TextVectors,
     limits: ConfusionLimits,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """own, other (NaN: cannot be judged) and the best other reference's place, for each answer of the cell."""
+    """own, other (NaN: cannot be judged) and the best other reference's place, for each answer."""
     ids, texts, held = cell["frame_id"].to_numpy(), cell["compared"].to_numpy(), list(references["text"])
     own_place = references.index.get_indexer(ids)
     own, other, best = np.full(len(cell), np.nan), np.full(len(cell), np.nan), np.zeros(len(cell), dtype=int)

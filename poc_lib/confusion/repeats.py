@@ -27,7 +27,7 @@ REPEAT_COLUMNS = (*REPLAY_COLUMNS, "alike", "fast")
 def find_duplicates(
     requests: pd.DataFrame, frames: pd.DataFrame, limits: ConfusionLimits = DEFAULT_LIMITS
 ) -> pd.DataFrame:
-    """Answers that are the same, or nearly, as an earlier answer of their cell, to a frame that looks different.
+    """Answers that equal an earlier answer of their cell, or nearly, to a frame that looks different.
 
     The same: word for word; case, punctuation and white space are ignored. Nearly: TF-IDF cosine ≥
     nearly_same and 1 - Levenshtein distance ÷ length of the longer ≥ nearly_same_edit, between what is
@@ -90,8 +90,8 @@ def repeats_of(
 ) -> pd.DataFrame:
     """One row per answer with an earlier answer that it could repeat, with the answers' index.
 
-    REPEAT_COLUMNS: as ``find_replays``, and ``alike`` (cosine ≥ nearly_same) and ``fast`` (TTFT below fast_share
-    of the usual one) for each of them; the source is one that is both where there is one, else the most alike.
+    REPEAT_COLUMNS: as ``find_replays``, and ``alike`` (cosine ≥ nearly_same) and ``fast`` (TTFT below
+    fast_share of the usual one); the source is one that is both where there is one, else the most alike.
     """
     tables = [
         _repeats_of_cell(cell, first, frames, vectors, limits)

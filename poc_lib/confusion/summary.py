@@ -82,9 +82,9 @@ def list_suspicious(
 
     Returns:
         One row per answer with SUSPICIOUS_COLUMNS: ``sign`` is the most specific of its ``signs`` (replay,
-        wrong neighbour, misplaced, duplicate), ``cause`` what it is put down to (see ``name_causes``), ``state``
-        "suspicion" or "within chance", ``other_frame_id`` the frame whose answer or reference it is like,
-        ``evidence`` phrases with numbers.
+        wrong neighbour, misplaced, duplicate), ``cause`` what it is put down to (see ``name_causes``),
+        ``state`` "suspicion" or "within chance", ``other_frame_id`` the frame whose answer or reference it is
+        like, ``evidence`` phrases with numbers.
     """
     return examine_confusion(requests, frames, limits).suspicious
 

@@ -12,23 +12,24 @@ from poc_lib.confusion.looks import hash_distances
 
 LEVEL = ["server", "role", "concurrency"]
 CELL = [*LEVEL, "block"]
+KEPT = [*CELL, "frame_id", "sitting", "ttft_s"]
 CHUNK_ROWS = 512  # rows of a dense n × m table that is held at a time
 
 
 def answers_table(requests: pd.DataFrame) -> pd.DataFrame:
-    """The measured, answered requests in sending order, with two columns more.
+    """The measured, answered requests in sending order: KEPT's columns and two more.
 
     ``compared``: the answer's description, or all of it where it has none. ``words``: all its words in lower
     case, for telling same answers. Failed requests and answers without a word are left out.
     """
     rows = measured(requests)
     if rows.empty:
-        return pd.DataFrame(columns=[*CELL, "frame_id", "sitting", "ttft_s", "compared", "words"])
+        return pd.DataFrame(columns=[*KEPT, "compared", "words"])
     return with_texts(rows)
 
 
 def first_answers(requests: pd.DataFrame) -> pd.DataFrame:
-    """Each server's first answered request of each sitting, warm-up included, with ``compared`` and ``words``.
+    """Each server's first answered request of each sitting, warm-up included, with its texts.
 
     A cache keyed by the prompt alone replays this one, whichever level is measured later.
     """
@@ -43,7 +44,7 @@ def first_answers(requests: pd.DataFrame) -> pd.DataFrame:
 def with_texts(rows: pd.DataFrame) -> pd.DataFrame:
     """Answered requests with ``compared`` and ``words``; those without a word are left out."""
     answered = _answered(rows)
-    answers = answered.assign(
+    answers = answered[KEPT].assign(
         compared=[comparable_text(text) for text in answered["text"]],
         words=[_words(text) for text in answered["text"]],
     )

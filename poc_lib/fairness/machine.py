@@ -121,7 +121,7 @@ def _uneven_load_lines(requests: pd.DataFrame, host: pd.DataFrame) -> Iterator[F
         if high - low > CPU_APART_PCT:
             yield FairnessLine(
                 "other programs",
-                f"{key[0]} at {key[2]} in flight found the processors {low:.0f} % busy in one block and "
+                f"{key[0]} at {key[2]} in flight found the cores {low:.0f} % busy in one block and "
                 f"{high:.0f} % in another (n = {level['size'].sum()} samples).",
                 "note",
                 "The same work should cost the same: something else may have run beside one of them.",

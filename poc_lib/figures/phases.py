@@ -20,6 +20,7 @@ from poc_lib.figures.style import (
 from poc_lib.phases import ceiling_frames_per_s
 
 BAR = 0.62
+LOW = 0.25  # of the panel's height: a label below a lower point would leave it
 # (colour, alpha, hatch): light, middle and dark also in greyscale
 QUEUE_LOOK, PREFILL_LOOK, DECODE_LOOK, AFTER_LOOK = (
     ("none", 1.0, "////"),
@@ -69,9 +70,10 @@ def draw_ceiling(ceiling: pd.DataFrame, server: str) -> PocFigure:
         marker=style.marker,
         label="measured",
     )
+    top = max(top, known["frames_per_s"].max() if len(known) else 0, 1e-9) * 1.15
     for row in known.itertuples():
-        _label_level(axes, row)
-    axes.set_ylim(0, max(top, known["frames_per_s"].max() if len(known) else 0, 1e-9) * 1.15)
+        _label_level(axes, row, above=row.frames_per_s < LOW * top)
+    axes.set_ylim(0, top)
     _scale_levels(axes, levels)
     axes.set_ylabel("frames per second [frames/s]")
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=1, borderpad=0.2, handlelength=2.6)
@@ -89,8 +91,8 @@ def _ceiling_caption(rows: pd.DataFrame) -> str:
     one = bound.iloc[0]
     return (
         f"{n} answered requests per level. Ceiling: 1 ÷ (prefill + decode ÷ slots), Amdahl 1967, with "
-        f"{format_value(one['prefill_s'])} s of prefill and {format_value(one['decode_s'])} s of decode a frame "
-        f"at 1 in flight (n = {one['n_at_1']}). Percent: measured ÷ ceiling."
+        f"{format_value(one['prefill_s'])} s of prefill and {format_value(one['decode_s'])} s of decode a "
+        f"frame at 1 in flight (n = {one['n_at_1']}). Percent: measured ÷ ceiling."
     )
 
 
@@ -115,12 +117,13 @@ def _draw_bounds(axes: Axes, rows: pd.DataFrame, levels: list[int]) -> float:
     return max(curve)
 
 
-def _label_level(axes: Axes, row) -> None:
+def _label_level(axes: Axes, row, above: bool) -> None:
     text = format_value(row.frames_per_s)
     if pd.notna(row.share_of_ceiling):
         text += f"\n{row.share_of_ceiling:.0%}"
     point = (row.concurrency, row.frames_per_s)
-    axes.annotate(text, point, (0, -8), textcoords="offset points", ha="center", va="top", fontsize=8)
+    place = {"xytext": (0, 8), "va": "bottom"} if above else {"xytext": (0, -8), "va": "top"}
+    axes.annotate(text, point, textcoords="offset points", ha="center", fontsize=8, **place)
 
 
 def _scale_levels(axes: Axes, levels: list[int]) -> None:
@@ -152,14 +155,14 @@ def draw_phases(phases: pd.DataFrame) -> PocFigure:
     drawn = [_draw_level(axes, y, row, longest_s) for y, row in enumerate(rows.to_dict("records"))]
     axes.set_yticks(range(len(rows)), [f"{r.server} · {r.concurrency} in flight" for r in rows.itertuples()])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, longest_s * 1.22 if len(rows) else 1)
+    axes.set_xlim(0, longest_s * 1.4 if len(rows) else 1)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("mean time of a request [s]")
     parts = [part for part in NAMES if any(part in one for one in drawn)]
     handles = [_patch(part) for part in parts]
     if handles:
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0.2)
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderpad=0.2)
     return figure
 
 
@@ -196,5 +199,6 @@ def _draw_level(axes: Axes, y: int, row: dict, longest_s: float) -> list[str]:
     text = format_value(row["ttft_mean_s"])
     if not np.isnan(row["decode_mean_s"]):
         text += f" + {format_value(rest_s)}"
-    axes.annotate(f"{text} s", (left, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    label = axes.annotate(f"{text} s", (left, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    label.set_in_layout(False)  # the axes leave it room; else each drawing would shrink them once more
     return seen

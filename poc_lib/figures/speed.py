@@ -14,8 +14,10 @@ from poc_lib.figures.style import (
     ROLE_STYLES,
     STYLE,
     PocFigure,
+    SeriesStyle,
     format_value,
     new_figure,
+    series_styles,
 )
 from poc_lib.metrics import LEVEL, MEASURES, Baseline, add_derived
 
@@ -52,7 +54,7 @@ def draw_throughput(
 def _throughput_caption(speed: pd.DataFrame) -> str:
     fewest, most = int(speed["n_ok"].min()), int(speed["n_ok"].max())
     n = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
-    caption = f"{n} answered requests per level; work ÷ wall clock of the level."
+    caption = f"{n} answered requests per level; work ÷ wall clock of the level; strokes: 95 % intervals."
     if not speed["complete"].all():
         caption += " Hollow: incomplete, frames were lost."
     return caption
@@ -67,9 +69,10 @@ def _throughput_in_words(speed: pd.DataFrame, rate: str) -> str:
 def _draw_rate(axes: Axes, speed: pd.DataFrame, baseline: Baseline, rate: str) -> None:
     levels = sorted(set(speed["concurrency"]))
     place = {level: i for i, level in enumerate(levels)}
-    for (server, role), rows in speed.groupby(["server", "role"], sort=False):
+    styles = series_styles(speed)
+    for server, rows in speed.groupby("server", sort=False):
         known = rows[rows[rate].notna()].sort_values("concurrency")
-        _draw_series(axes, known, [place[c] for c in known["concurrency"]], rate, server, role)
+        _draw_series(axes, known, [place[c] for c in known["concurrency"]], rate, styles[server])
     reference = getattr(baseline, rate)
     if pd.notna(reference):
         style = ROLE_STYLES["baseline"]
@@ -77,16 +80,19 @@ def _draw_rate(axes: Axes, speed: pd.DataFrame, baseline: Baseline, rate: str) -
         axes.axhline(reference, color=style.color, linestyle=linestyle, linewidth=1.2, label=baseline.label)
     axes.set_xticks(range(len(levels)), [str(level) for level in levels])
     axes.set_xlim(-0.35, len(levels) - 0.65)
-    top = np.nanmax([*speed[rate], reference, 0])
+    top = np.nanmax([*speed[rate], *speed.get(f"{rate}_high", []), reference, 0])
     axes.set_ylim(0, top * 1.18 if top > 0 else 1)
     axes.set_xlabel("concurrency [requests in flight]")
     axes.set_ylabel(f"{RATES[rate]} [{'frames/s' if rate == 'frames_per_s' else 'tok/s'}]")
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=1, borderpad=0.2, handlelength=2.6)
 
 
-def _draw_series(axes: Axes, rows: pd.DataFrame, x: list[int], rate: str, server: str, role: str) -> None:
-    style = ROLE_STYLES[role]
-    axes.plot(x, rows[rate], color=style.color, linestyle=style.linestyle, marker=style.marker, label=server)
+def _draw_series(axes: Axes, rows: pd.DataFrame, x: list[int], rate: str, style: SeriesStyle) -> None:
+    name, role = rows[["server", "role"]].iloc[0]
+    axes.plot(x, rows[rate], color=style.color, linestyle=style.linestyle, marker=style.marker, label=name)
+    if f"{rate}_low" in rows:
+        ends = [rows[f"{rate}_low"], rows[f"{rate}_high"]]
+        axes.vlines(x, *ends, color=style.color, linewidth=1.0)
     lift = 7 if role == "candidate" else -13
     for place, value, complete in zip(x, rows[rate], rows["complete"], strict=True):
         if not complete:
@@ -105,7 +111,7 @@ def draw_latency(requests: pd.DataFrame, measures: Sequence[str] = ("ttft_s", "t
     """
     measured = add_derived(requests)
     answered = measured[measured["ok"]]
-    groups = list(answered.groupby(LEVEL, sort=False))
+    groups, styles = list(answered.groupby(LEVEL, sort=False)), series_styles(measured)
     simulated = bool(measured["simulated"].any())
     counts = sorted({len(group) for _, group in groups})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}" if counts else "n = 0"
@@ -115,17 +121,17 @@ def draw_latency(requests: pd.DataFrame, measures: Sequence[str] = ("ttft_s", "t
     size = (PANEL_WIDTH_IN * len(measures), max(2.4, 1.45 + 0.36 * len(groups)))
     figure, panels = new_figure(title, caption, simulated, size, len(measures), sharey=True)
     for axes, measure in zip(panels, measures, strict=True):
-        _draw_distribution(axes, groups, measure)
+        _draw_distribution(axes, groups, measure, styles)
     panels[0].set_yticks(range(len(groups)), [f"{key[0]} · {key[2]} in flight" for key, _ in groups])
     panels[0].invert_yaxis()
     return figure
 
 
-def _draw_distribution(axes: Axes, groups: list, measure: str) -> None:
+def _draw_distribution(axes: Axes, groups: list, measure: str, styles: dict[str, SeriesStyle]) -> None:
     for row, (key, group) in enumerate(groups):
         values = np.sort(pd.to_numeric(group[measure]).dropna().to_numpy(dtype=float))
         if values.size:
-            _draw_row(axes, row, values, ROLE_STYLES[key[1]])
+            _draw_row(axes, row, values, styles[key[0]])
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.set_xlim(left=0)

@@ -5,6 +5,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -65,6 +66,25 @@ ROLE_STYLES = {
     "candidate": SeriesStyle(BLUE, "-", "o", ""),
     "baseline": SeriesStyle(VERMILLION, "--", "s", "////"),
 }
+
+
+FURTHER_CANDIDATES = (
+    SeriesStyle(GREEN, "-", "D", "...."),
+    SeriesStyle(ORANGE, "-.", "^", "xxxx"),
+    SeriesStyle(SKY, ":", "v", "++++"),
+)
+FURTHER_BASELINES = (SeriesStyle(ORANGE, ":", "P", "\\\\\\\\"),)
+
+
+def series_styles(table: pd.DataFrame) -> dict[str, SeriesStyle]:
+    """A style for each server of a table with server and role; the first of a role has the role's own."""
+    styles: dict[str, SeriesStyle] = {}
+    further = {"candidate": FURTHER_CANDIDATES, "baseline": FURTHER_BASELINES}
+    for role, rows in table.groupby("role", sort=False):
+        choices = (ROLE_STYLES[role], *further[role])
+        for i, server in enumerate(rows["server"].unique()):
+            styles[server] = choices[i % len(choices)]
+    return styles
 
 
 class PocFigure(Figure):

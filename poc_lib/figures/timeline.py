@@ -15,7 +15,7 @@ SLOTS_IN, MARGINS_IN = 0.85, 1.75
 BAR = 0.76
 MANY_ROWS = 70  # above it, bars touch: gaps would be thinner than a pixel
 SMALL = 0.01  # of the time shown: shorter parts are not named in the legend
-WAITING, PREFILL = 0.16, 0.5  # how dense the light parts are; decoding is solid
+WAITING, PREFILL = 0.2, 0.58  # how dense the light parts are; decoding is solid
 
 
 @mpl.rc_context(STYLE)
@@ -45,6 +45,7 @@ def draw_timeline(requests: pd.DataFrame, server: str, concurrency: int, block: 
     _label_rows(upper, cell, parts, tail)
     _label_slots(lower, concurrency)
     lower.set_xlim(0, max(_ends(cell).max(initial=0.0), 1e-9) * 1.01)
+    figure.draw_without_rendering()  # settles the two panels' layout: drawn twice, it is the same
     return figure
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
 from poc_lib.confusion.looks import hash_distances
 
-GROUPS_AT_MOST = 12  # batch means: 10 to 30 batches, the fewer the safer (Schmeiser 1982)
+GROUPS_AT_MOST = 8  # batch means: few large batches are the safer ones (Schmeiser 1982)
+GROUPS_AT_LEAST = 4
 
 
 def group_frames(frames: pd.DataFrame, at_least: int = 1) -> pd.Series:
@@ -22,7 +23,16 @@ def group_frames(frames: pd.DataFrame, at_least: int = 1) -> pd.Series:
     A run of neighbours of which each looks like the one before is never cut.
     """
     ordered = frames.sort_values("timestamp_s", kind="stable")
-    numbers = cut_runs(looks_like_previous(ordered["phash"].tolist()), at_least)
+    return _numbered(ordered, cut_runs(looks_like_previous(ordered["phash"].tolist()), at_least))
+
+
+def group_for_intervals(frames: pd.DataFrame, concurrency: int) -> pd.Series:
+    """As ``group_frames``, with the group size that intervals at this concurrency use."""
+    ordered = frames.sort_values("timestamp_s", kind="stable")
+    return _numbered(ordered, cut_for_intervals(looks_like_previous(ordered["phash"].tolist()), concurrency))
+
+
+def _numbered(ordered: pd.DataFrame, numbers: np.ndarray) -> pd.Series:
     return pd.Series(numbers, index=pd.Index(ordered["frame_id"], name="frame_id"), name="group", dtype=int)
 
 
@@ -49,10 +59,16 @@ def cut_runs(alike: np.ndarray, at_least: int) -> np.ndarray:
     return numbers
 
 
-def group_size(n_frames: int, concurrency: int) -> int:
-    """Frames per group at least: whole waves, and so many that about ``GROUPS_AT_MOST`` groups remain.
+def cut_for_intervals(alike: np.ndarray, concurrency: int) -> np.ndarray:
+    """Group numbers of n frames in order, in the size that intervals at this concurrency use.
 
-    Frames that are neighbours in time are alike in ways that no hash shows; larger groups hold that inside.
+    Groups are whole waves, and so large that at most about ``GROUPS_AT_MOST`` remain: neighbours in time are
+    alike in ways that no hash shows. Where that leaves fewer than ``GROUPS_AT_LEAST``, they are made smaller,
+    down to single frames: two or three groups tell next to nothing about how much frames differ.
     """
-    waves = max(1, -(-n_frames // (GROUPS_AT_MOST * concurrency)))
-    return waves * concurrency
+    waves = max(1, -(-len(alike) // (GROUPS_AT_MOST * concurrency)))
+    for at_least in range(min(waves * concurrency, max(len(alike), 1)), 0, -1):
+        groups = cut_runs(alike, at_least)
+        if len(groups) and groups[-1] + 1 >= GROUPS_AT_LEAST:
+            break
+    return groups

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from poc_lib.intervals.crossed import half_width_by_parts, rate_interval, spread_of_mean
-from poc_lib.intervals.groups import group_frames, group_size
+from poc_lib.intervals.groups import group_for_intervals
 from poc_lib.intervals.shares import answered_shares, total_by_group
 from poc_lib.metrics import LEVEL, add_derived
 
@@ -23,7 +23,7 @@ def rate_intervals(requests: pd.DataFrame, frames: pd.DataFrame, confidence: flo
     """
     rows = []
     for key, level in answered_shares(requests).groupby(LEVEL, sort=False):
-        groups = group_frames(frames, group_size(len(frames), key[2]))
+        groups = group_for_intervals(frames, key[2])
         sums = total_by_group(level.assign(one=1.0), groups, ["one", "wall_share_s", "output_tokens"])
         of_frames = rate_interval([sums["one"]], [sums["wall_share_s"]], confidence)
         of_tokens = rate_interval([sums["output_tokens"]], [sums["wall_share_s"]], confidence)
@@ -43,7 +43,7 @@ def latency_intervals(requests: pd.DataFrame, frames: pd.DataFrame, confidence: 
     measured = add_derived(requests)
     rows = []
     for key, level in measured[measured["ok"]].groupby(LEVEL, sort=False):
-        groups = group_frames(frames, group_size(len(frames), key[2]))
+        groups = group_for_intervals(frames, key[2])
         for measure in LATENCIES:
             known = level.assign(value=pd.to_numeric(level[measure]).astype(float)).dropna(subset="value")
             rows.append([*key, measure, *_latency_row(known, groups, confidence)])
@@ -76,7 +76,8 @@ def percentile_interval(
     point, share = float(np.percentile(values, percent)), percent / 100
     marked = rows.assign(below=(rows["value"] <= point) - share, one=1.0)
     sums = total_by_group(marked, groups, ["below", "one"])
-    half = float(half_width_by_parts(spread_of_mean(sums["below"] / sums["one"].mean()), confidence))
+    spread = spread_of_mean(sums["below"] / sums["one"].mean(), [sums["one"]])
+    half = float(half_width_by_parts(spread, confidence))
     n = effective_size(half, share, values.size, confidence)
     low, high = order_statistics(values, share, n, confidence)
     return point, low, high, n

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from poc_lib.intervals.crossed import quantile
-from poc_lib.intervals.groups import group_size
-from poc_lib.intervals.speedups import each_confidence
+from poc_lib.intervals.crossed import squared_t, widest_square
+from poc_lib.intervals.groups import GROUPS_AT_MOST
+from poc_lib.intervals.speedups import PARTS, each_confidence
 
 THRESHOLDS = (1.5, 2.0, 3.0)
 MORE_BLOCKS_AT_MOST = 50
@@ -59,19 +59,25 @@ def _first_settled(
 def expected_half_width(row: pd.Series, n_blocks: np.ndarray, n_frames: np.ndarray) -> np.ndarray:
     """Half the simultaneous interval on the log scale with other numbers of blocks and frames.
 
-    The parts of the variance fall as 1 / blocks, 1 / frames, and 1 / (blocks · frames); see
-    ``crossed.half_width``.
+    Differences between blocks count as 1 / blocks, those between frames as 1 / frames, the rest as
+    1 / (blocks · frames); the interval is ``crossed.half_width``'s.
     """
     each = each_confidence(row["confidence"], int(row["n_simultaneous"]))
-    blocks, groups, rest = (np.nan_to_num(row[f"var_{part}"]) for part in ("blocks", "groups", "rest"))
-    per_block, per_frame = row["n_blocks"] / n_blocks, row["n_frames"] / n_frames
-    t_blocks = np.nan_to_num(quantile(each, n_blocks))
-    t_groups = np.nan_to_num(quantile(each, _groups_of(row, n_frames)))
-    by_blocks = t_blocks**2 * (blocks * per_block + rest * per_block * per_frame)
-    return np.sqrt(by_blocks + t_groups**2 * groups * per_frame)
+    by_blocks, by_groups, rest = (np.nan_to_num(row[f"var_{part}"]) for part in PARTS)
+    less_by_blocks, less_by_frames = row["n_blocks"] / n_blocks, row["n_frames"] / n_frames
+    blocks = max(by_blocks - rest, 0) + min(by_blocks, rest) * less_by_frames
+    groups = max(by_groups - rest, 0) + min(by_groups, rest) * less_by_blocks
+    return np.sqrt(
+        widest_square(
+            blocks * less_by_blocks,
+            groups * less_by_frames,
+            rest * less_by_blocks * less_by_frames,
+            squared_t(each, n_blocks - 1),
+            squared_t(each, _freedom_of_groups(row, n_frames)),
+        )
+    )
 
 
-def _groups_of(row: pd.Series, n_frames: np.ndarray) -> np.ndarray:
-    size = [group_size(int(n), int(row["concurrency"])) for n in n_frames]
-    expected = np.maximum(n_frames // np.asarray(size), int(row["n_groups"]))
-    return np.where(n_frames == row["n_frames"], int(row["n_groups"]), expected)
+def _freedom_of_groups(row: pd.Series, n_frames: np.ndarray) -> np.ndarray:
+    n_groups = np.minimum(row["n_groups"] * n_frames // row["n_frames"], GROUPS_AT_MOST)
+    return row["df_groups"] + np.maximum(n_groups - row["n_groups"], 0)

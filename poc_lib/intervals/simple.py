@@ -39,10 +39,11 @@ def share_interval(
         successes: n values, 0 or 1 (or True and False); None and NaN are left out.
         groups: n labels of any kind; values of one label are one group.
 
-    n_effective = min(n, share (1 - share) / variance) · (t(n - 1) / t(groups - 1))², the variance by leaving
-    out one group at a time (Korn and Graubard 1998, Wilson's interval in place of Clopper's). It is never
-    less than n² / Σ size², what remains if all values of a group are equal; a share of 0 or 1 says nothing
-    about how alike they are, so it is that then.
+    n_effective = min(n, share (1 - share) / variance) · (t(n - 1) / t(worth - 1))², the variance by leaving
+    out one group at a time (Korn and Graubard 1998, Wilson's interval in place of Clopper's), worth being the
+    number of equal groups that the groups are worth (``worth_of_groups``). It is never less than that worth,
+    which is what remains if all values of a group are equal; a share of 0 or 1 says nothing about how alike
+    they are, so it is that then.
     """
     values, codes = _known(successes, groups)
     n = values.size
@@ -62,20 +63,22 @@ def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, flo
 
 
 def mean_interval(values: Sequence[Any], groups: Sequence[Any], confidence: float = 0.95) -> MeanInterval:
-    """A t interval of the mean of grouped values, on groups - 1 degrees of freedom.
+    """A t interval of the mean of grouped values.
 
     Args:
         values: n numbers; None and NaN are left out.
         groups: n labels; values of one label are one group.
 
     The variance comes from leaving out one group at a time (the cluster jackknife, CV3 in MacKinnon, Nielsen
-    and Webb 2023), which holds its level with few groups of unequal size.
+    and Webb 2023), the degrees of freedom are ``worth_of_groups`` - 1 (at least 1): so it holds its level
+    with few groups of unequal size.
     """
     known, codes = _known(values, groups)
     n_groups = int(codes.max() + 1) if known.size else 0
     if n_groups < 2:
         return MeanInterval(np.nan, np.nan, known.size, n_groups)
-    half = stats.t.isf((1 - confidence) / 2, n_groups - 1) * np.sqrt(_jackknife_variance(known, codes))
+    freedom = degrees_of_freedom(worth_of_groups(np.bincount(codes)))
+    half = stats.t.isf((1 - confidence) / 2, freedom) * np.sqrt(_jackknife_variance(known, codes))
     mean = float(known.mean())
     return MeanInterval(float(mean - half), float(mean + half), known.size, n_groups)
 
@@ -108,13 +111,22 @@ def _jackknife_variance(values: np.ndarray, codes: np.ndarray) -> float:
     return float((n_groups - 1) / n_groups * ((left_out - values.mean()) ** 2).sum())
 
 
+def worth_of_groups(sizes: np.ndarray) -> float:
+    """How many groups of equal size tell as much as these: (Σ size)² ÷ Σ size² (Kish 1965)."""
+    return float(np.sum(sizes) ** 2 / np.sum(np.square(sizes)))
+
+
+def degrees_of_freedom(worth: np.ndarray | float) -> np.ndarray:
+    """What groups of this worth leave for a t quantile: worth - 1, but 1 at least."""
+    return np.maximum(np.asarray(worth) - 1, 1)
+
+
 def _effective_size(values: np.ndarray, codes: np.ndarray, confidence: float) -> float:
-    n, n_groups, share = values.size, int(codes.max() + 1), float(values.mean())
-    at_least = float(n**2 / (np.bincount(codes) ** 2).sum())
-    if n_groups < 2 or share in (0.0, 1.0):
-        return at_least
+    n, share, worth = values.size, float(values.mean()), worth_of_groups(np.bincount(codes))
+    if codes.max() == 0 or share in (0.0, 1.0):
+        return worth
     variance = _jackknife_variance(values, codes)
     by_design = min(float(n), share * (1 - share) / variance) if variance > 0 else float(n)
     tail = (1 - confidence) / 2
-    known_by = stats.t.isf(tail, n - 1) / stats.t.isf(tail, n_groups - 1)
-    return max(at_least, float(by_design * known_by**2))
+    known_by = stats.t.isf(tail, n - 1) / stats.t.isf(tail, degrees_of_freedom(worth))
+    return max(worth, float(by_design * known_by**2))

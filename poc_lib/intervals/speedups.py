@@ -3,11 +3,20 @@
 import numpy as np
 import pandas as pd
 
-from poc_lib.intervals.crossed import Spread, half_width, log_ratio, rate_interval, spread_of_mean
-from poc_lib.intervals.groups import group_frames, group_size
+from poc_lib.intervals.crossed import (
+    Spread,
+    block_share,
+    half_width,
+    log_ratio,
+    rate_interval,
+    spread_of_mean,
+)
+from poc_lib.intervals.groups import group_for_intervals
 from poc_lib.intervals.shares import answered_shares, total_by_group
 from poc_lib.metrics import LEVEL
 
+PARTS = ("by_blocks", "by_groups", "rest")  # of crossed.Spread
+FREEDOM = ("df_blocks", "df_groups")
 SUMMED = ("wall_share_s", "output_tokens")
 SIDES = np.array([0, -1, 1])  # the estimate, its low and its high end
 COLUMNS = [
@@ -27,8 +36,8 @@ COLUMNS = [
     "n_frames",
     "df_blocks",
     "df_groups",
-    "var_blocks",
-    "var_groups",
+    "var_by_blocks",
+    "var_by_groups",
     "var_rest",
     "block_share",
     "between_blocks_known",
@@ -64,9 +73,10 @@ def estimate_speedups(
         complete: every frame of ``frames`` was answered in every block that was measured.
         n_frames, n_blocks, n_groups: frames answered by both sides in each of the compared blocks, the
             blocks, and the groups of frames that count as independent; n_compared = n_frames · n_blocks.
-        df_blocks, df_groups: degrees of freedom, n_blocks - 1 and n_groups - 1.
-        var_blocks, var_groups, var_rest: what the variance of log(speedup_frames) is made of
-            (crossed.Spread); block_share = var_blocks ÷ their sum.
+        df_blocks, df_groups: degrees of freedom, n_blocks - 1 and n_groups - 1, the latter less where groups
+            are of unequal weight (not a whole number then).
+        var_by_blocks, var_by_groups, var_rest: the variance of log(speedup_frames) as crossed.Spread
+            holds it; block_share is the share of it that differences between blocks make.
         between_blocks_known: False with one block: the interval holds for that block only;
             between_groups_known: False with one group: it holds for these frames only.
     """
@@ -109,11 +119,11 @@ def compare_level(
             "between_groups_known": False,
         }
     compared = frames[frames["frame_id"].isin(pairs["frame_id"])]
-    groups = group_frames(compared, group_size(n_frames, in_flight))
+    groups = group_for_intervals(compared, in_flight)
     totals = total_by_group(pairs, groups, [*SUMMED, *(f"{name}_baseline" for name in SUMMED)])
     seconds = totals["wall_share_s"], totals["wall_share_s_baseline"]
     estimate, linear = log_ratio([seconds[1]], [seconds[0]])
-    spread = spread_of_mean(linear)
+    spread = spread_of_mean(linear, seconds)
     half = half_width(spread, confidence)
     tokens = rate_interval(
         [totals["output_tokens"], seconds[1]], [totals["output_tokens_baseline"], seconds[0]], confidence
@@ -131,14 +141,12 @@ def _ends(name: str) -> list[str]:
 
 
 def _spread_columns(spread: Spread) -> dict:
-    parts = {name: float(getattr(spread, name)) for name in ("blocks", "groups", "rest")}
-    total = np.nansum(list(parts.values()))
     return {
         "n_groups": spread.n_groups,
-        "df_blocks": spread.n_blocks - 1,
-        "df_groups": spread.n_groups - 1,
-        **{f"var_{name}": value for name, value in parts.items()},
-        "block_share": parts["blocks"] / total if total > 0 else np.nan,
+        "df_blocks": int(spread.df_blocks),
+        "df_groups": float(spread.df_groups),
+        **{f"var_{part}": float(getattr(spread, part)) for part in PARTS},
+        "block_share": float(block_share(spread)),
         "between_blocks_known": spread.n_blocks > 1,
         "between_groups_known": spread.n_groups > 1,
     }
@@ -192,5 +200,5 @@ def each_confidence(confidence: float, n: int) -> float:
 
 def spread_of(row: pd.Series) -> Spread:
     """The spread of log(speedup_frames) that a row of ``estimate_speedups`` holds."""
-    parts = {name: np.asarray(float(row[f"var_{name}"])) for name in ("blocks", "groups", "rest")}
-    return Spread(**parts, n_blocks=int(row["n_blocks"]), n_groups=int(row["n_groups"]))
+    parts = [np.asarray(float(row[name])) for name in (*(f"var_{part}" for part in PARTS), *FREEDOM)]
+    return Spread(*parts[:3], int(row["n_blocks"]), int(row["n_groups"]), *parts[3:])

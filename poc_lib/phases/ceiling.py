@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from poc_lib.metrics import LEVEL, summarize_cells
-from poc_lib.phases.split import summarize_phases
+from poc_lib.phases.split import summarize_phases, texts_or_none
 
 PREFILL, DECODE = "prefill (image size)", "decode (model)"
 SERVER = "server (does not reach the ceiling)"
@@ -47,7 +47,8 @@ def summarize_ceiling(requests: pd.DataFrame) -> pd.DataFrame:
     alone = phases[phases["concurrency"] == 1].set_index(["server", "role"])
     measured = _measured_rates(requests)
     rows = [_ceiling_row(row, alone, measured.loc[tuple(row[LEVEL])]) for _, row in phases.iterrows()]
-    return pd.DataFrame(rows, columns=[*LEVEL, *CEILING_COLUMNS])
+    table = pd.DataFrame(rows, columns=[*LEVEL, *CEILING_COLUMNS])
+    return texts_or_none(table, ("prefill_source", "decode_source", "limited_by", "note"))
 
 
 def _measured_rates(requests: pd.DataFrame) -> pd.DataFrame:

@@ -69,7 +69,13 @@ def summarize_phases(requests: pd.DataFrame) -> pd.DataFrame:
         for key, level in measured.groupby(LEVEL, sort=False)
     ]
     table = pd.DataFrame(rows, columns=[*LEVEL, *PHASE_COLUMNS])
-    return _fill_prefill(table.astype(dict.fromkeys(_SOURCES, object)))
+    return texts_or_none(_fill_prefill(table.astype(dict.fromkeys(_SOURCES, object))), _SOURCES)
+
+
+def texts_or_none(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with None, not NaN, where a text is not known."""
+    as_objects = {name: table[name].astype(object).where(table[name].notna(), None) for name in columns}
+    return table.assign(**as_objects)
 
 
 def _level_facts(level: pd.DataFrame) -> dict:

@@ -42,8 +42,9 @@ def summarize_tail(requests: pd.DataFrame, per_block: bool = False) -> pd.DataFr
     tail_s, tail_share: seconds, and part of wall_s, in which slots stood empty since no frame was left.
     in_flight_before, in_flight_tail: mean number of requests in flight before and in the tail.
     frames_per_s: answered ÷ wall clock; frames_per_s_without_tail: the work before the tail ÷ the time before
-        it. A request that lies in both counts with the share of its time before the tail, so that what was
-        begun is neither lost nor counted whole. NaN where all slots were never filled.
+        it. An answer that lies in both counts with the share of its chunks that came before the tail: what
+        was begun is neither lost nor counted whole, and waiting is no work. NaN where the slots were never
+        all filled.
     note: a line where tail_share is above LARGE_SHARE, else None.
 
     Of a cell measured in several sittings only the last one ends in a tail. A cell that was given up after
@@ -69,18 +70,28 @@ def _sitting_facts(part: pd.DataFrame, slots: int, ends_in_tail: bool) -> dict:
     tail_from_s = find_tail(start_s, end_s, slots) if ends_in_tail else over_s
     was_full = _was_full(start_s, end_s, slots)
     before_s = np.clip(tail_from_s - start_s, 0, end_s - start_s)
-    share_before = before_s / np.maximum(end_s - start_s, 1e-9)
-    ok = part["ok"].to_numpy(dtype=bool)
+    answered = part[part["ok"].astype(bool)]
     return {
         "n_requests": len(part),
-        "n_ok": int(ok.sum()),
+        "n_ok": len(answered),
         "wall_s": over_s - begin_s,
         "tail_s": over_s - tail_from_s,
         "_before_s": tail_from_s - begin_s if was_full else 0.0,
         "_busy_before_s": before_s.sum() if was_full else 0.0,
         "_busy_tail_s": (end_s - start_s - before_s).sum(),
-        "_work_before": share_before[ok].sum() if was_full else 0.0,
+        "_work_before": _work_until(answered, tail_from_s) if was_full else 0.0,
     }
+
+
+def _work_until(answered: pd.DataFrame, moment_s: float) -> float:
+    """Answers until a moment, those under way by the share of their chunks that had come."""
+    work = 0.0
+    for start_s, end_s, chunks_s in zip(
+        answered["start_s"], answered["end_s"], answered["arrivals_s"], strict=True
+    ):
+        came = np.asarray(chunks_s, dtype=float) + start_s <= moment_s
+        work += 1.0 if end_s <= moment_s else float(came.mean()) if came.size else 0.0
+    return work
 
 
 def _was_full(start_s: np.ndarray, end_s: np.ndarray, slots: int) -> bool:
@@ -100,7 +111,8 @@ def _rates(sums: pd.DataFrame) -> pd.DataFrame:
         frames_per_s=(sums["n_ok"] / wall_s).where(sums["n_ok"] > 0),
         frames_per_s_without_tail=(sums["_work_before"] / before_s).where(sums["n_ok"] > 0),
     )
-    return rates.assign(note=[_note(row) for row in rates.to_dict("records")])
+    notes = [_note(row) for row in rates.to_dict("records")]
+    return rates.assign(note=pd.Series(notes, index=rates.index, dtype=object))
 
 
 def _note(row: dict) -> str | None:

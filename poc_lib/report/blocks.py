@@ -150,5 +150,5 @@ class ReportPage:
     about: tuple[str, ...]  # the run in a few words: id, date, recording, machine
     banners: tuple[Note, ...]
     verdict: Verdict
-    steps: tuple[tuple[str, str, bool], ...]  # (label, range, is the verdict), lowest first
+    steps: tuple[tuple[str, str, bool], ...]  # (label, range, is or may be the verdict), lowest first
     sections: tuple[Section, ...]

@@ -17,7 +17,12 @@ def chosen_level(analysis: Analysis) -> int:
 
 def candidate_rows(analysis: Analysis) -> pd.DataFrame:
     """The candidate's rows of the speed table, by level."""
-    return analysis.speed[analysis.speed["role"] == "candidate"].sort_values("concurrency")
+    return of_candidate(analysis, analysis.speed).sort_values("concurrency")
+
+
+def of_candidate(analysis: Analysis, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are about the candidate of the verdict."""
+    return table[table["server"] == analysis.verdict.candidate]
 
 
 def measured_baseline(analysis: Analysis) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The section that holds runs together: what changed, what came of it, and what it can be put down to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -15,33 +15,28 @@ from poc_lib.comparison import (
 )
 from poc_lib.comparison.differences import MUST
 from poc_lib.figures.comparison import draw_comparison
-from poc_lib.report.blocks import Block, Cell, Figures, NamedFigure, Note, Section, Table, Text
+from poc_lib.report.blocks import Block, Cell, Column, Figures, NamedFigure, Note, Section, Table, Text
 from poc_lib.report.wording import NOT_KNOWN, cells, columns, number, share, times
 
+WHO = ("run", "server", "in flight")
 SPEED_COLUMNS = columns(
-    "run",
-    "server",
-    "in flight",
+    *WHO,
     "frames/s",
     "× normalised (95 % interval)",
     "× as measured (95 % interval)",
     "reading",
-    "output tok/s",
-    "× in tok/s (95 % interval)",
-    "TTFT p50 [s]",
     "lost",
-    text=("run", "server", "in flight", "reading"),
+    text=(*WHO, "reading"),
 )
+TOKEN_COLUMNS = columns(*WHO, "output tok/s", "× in tok/s (95 % interval)", "TTFT p50 [s]", text=WHO)
 QUALITY_COLUMNS = columns(
-    "run",
-    "server",
-    "in flight",
+    *WHO,
     "match (n)",
     "suspicious",
     "similarity, change (95 % interval)",
     "n frames",
     "reading",
-    text=("run", "server", "in flight", "reading"),
+    text=(*WHO, "reading"),
 )
 YARDSTICK = "held against"
 
@@ -58,11 +53,9 @@ def comparison_section(comparison: pd.DataFrame, differences: Mapping[str, Seque
     for run_id, found in differences.items():
         blocks.append(_changes_table(run_id, found, first))
         blocks.append(Text(f"'{run_id}': {attribution_sentence(found)}"))
-    blocks += [
-        _speed_table(comparison, first),
-        Text(reason_sentence(comparison)),
-        _quality_table(comparison, first),
-    ]
+    shown = _shown(comparison)
+    blocks += [_speed_table(shown, first), Text(reason_sentence(comparison))]
+    blocks += [_tokens_table(shown), _quality_table(shown, first)]
     if (comparison["scope"].eq("level") & comparison["frames_ratio"].notna()).any():
         reading = "A stroke that crosses the dashed line at 1 leaves open whether there is a difference."
         blocks.append(Figures((NamedFigure("comparison", draw_comparison(comparison), reading),)))
@@ -102,25 +95,56 @@ def _changes_table(run_id: str, found: Sequence[Difference], first: str) -> Tabl
     return Table(caption, columns(*titles, text=titles), rows, as_cards=True)
 
 
-def _speed_table(comparison: pd.DataFrame, first: str) -> Table:
-    rows = [_speed_cells(row) for _, row in comparison.iterrows()]
-    caption = (
-        f"× : rate divided by that of {first} at the same level, or best against best. Intervals take blocks of "
-        "different runs as independent and frames as paired. Normalised: divided by what the common baseline "
-        "did. Lost: requests that failed or were never sent. Marked: each run's best level."
+def _shown(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table with ``best``: a best level has a row of its own only against another level."""
+    is_best = comparison["scope"] == "best"
+    best = {(row.run_id, row.server, row.concurrency) for row in comparison[is_best].itertuples()}
+    other_level = comparison["first_concurrency"].notna() & (
+        comparison["first_concurrency"] != comparison["concurrency"]
     )
-    return Table(caption, SPEED_COLUMNS, tuple(rows), marked_rows=_best_rows(comparison))
+    shown = comparison[~is_best | other_level]
+    keys = zip(shown["run_id"], shown["server"], shown["concurrency"], strict=True)
+    return shown.assign(best=[key in best for key in keys])
 
 
-def _best_rows(comparison: pd.DataFrame) -> frozenset[int]:
-    return frozenset(i for i, scope in enumerate(comparison["scope"]) if scope == "best")
+def _speed_table(shown: pd.DataFrame, first: str) -> Table:
+    caption = (
+        f"×: rate divided by that of {first} at the same level, or at the level named. Intervals take blocks "
+        "of different runs as independent and frames as paired. Normalised: divided by what the common "
+        "baseline did. Lost: requests that failed or were never sent. Marked: each run's best level."
+    )
+    return _table(caption, SPEED_COLUMNS, shown, _speed_cells)
+
+
+def _tokens_table(shown: pd.DataFrame) -> Table:
+    caption = "Output tokens only. Where answers grew longer or shorter, frames/s and tok/s part."
+    return _table(caption, TOKEN_COLUMNS, shown, _token_cells)
+
+
+def _quality_table(shown: pd.DataFrame, first: str) -> Table:
+    caption = (
+        f"Similarity: difflib ratio to the stored reference, 0 to 1; its change from {first} is paired by "
+        "frame, over the frames whose reference is the same text in both runs."
+    )
+    return _table(caption, QUALITY_COLUMNS, shown, _quality_cells)
+
+
+def _table(
+    caption: str,
+    titles: tuple[Column, ...],
+    shown: pd.DataFrame,
+    cells_of: Callable[[pd.Series], tuple[Cell, ...]],
+) -> Table:
+    rows = tuple(cells_of(row) for _, row in shown.iterrows())
+    return Table(
+        caption, titles, rows, marked_rows=frozenset(i for i, best in enumerate(shown["best"]) if best)
+    )
 
 
 def _who(row: pd.Series) -> tuple[str, str, str]:
     level, first = row["concurrency"], row["first_concurrency"]
-    text = f"best: {level}" if row["scope"] == "best" else str(level)
-    against = f" against {int(first)}" if pd.notna(first) and int(first) != level else ""
-    return row["run_id"], row["server"], text + against
+    against = f", against {int(first)}" if pd.notna(first) and int(first) != level else ""
+    return row["run_id"], row["server"], f"{level}{against}"
 
 
 def _speed_cells(row: pd.Series) -> tuple[Cell, ...]:
@@ -131,10 +155,16 @@ def _speed_cells(row: pd.Series) -> tuple[Cell, ...]:
         _ratio(row, "normalised", "normalised"),
         _ratio(row, "frames_ratio", "frames"),
         _reading(row, leading_ratio(row), ("slower", "faster"), 1.0),
+        Cell(f"✗ {lost}", "bad") if lost else "0",
+    )
+
+
+def _token_cells(row: pd.Series) -> tuple[Cell, ...]:
+    return cells(
+        *_who(row),
         number(row["output_tok_per_s"], 1),
         _ratio(row, "tokens_ratio", "tokens"),
         number(row["ttft_p50_s"]),
-        Cell(f"✗ {lost}", "bad") if lost else "0",
     )
 
 
@@ -161,15 +191,6 @@ def _reading(
     if low <= neutral <= high:
         return Cell("no difference seen")
     return Cell(words[1], "good") if value > neutral else Cell(words[0], "bad")
-
-
-def _quality_table(comparison: pd.DataFrame, first: str) -> Table:
-    rows = [_quality_cells(row) for _, row in comparison.iterrows()]
-    caption = (
-        f"Similarity: difflib ratio to the stored reference, 0 to 1; its change from {first} is paired by frame, "
-        "over the frames whose reference is the same text in both runs."
-    )
-    return Table(caption, QUALITY_COLUMNS, tuple(rows), marked_rows=_best_rows(comparison))
 
 
 def _quality_cells(row: pd.Series) -> tuple[Cell, ...]:

@@ -10,6 +10,7 @@ from poc_lib.report.choice import (
     chosen_level,
     count_suspicious,
     measured_baseline,
+    of_candidate,
     speed_row,
 )
 from poc_lib.report.wording import count, interval, list_words, number, seconds, share, times
@@ -132,7 +133,7 @@ def _accuracy(analysis: Analysis) -> str | None:
 
 
 def _confusion(analysis: Analysis) -> str | None:
-    rows = analysis.confusion[analysis.confusion["role"] == "candidate"]
+    rows = of_candidate(analysis, analysis.confusion)
     levels = [(int(row["concurrency"]), count_suspicious(row)) for _, row in rows.iterrows()]
     found = [f"{n} at {level} in flight" for level, n in levels if n]
     if found:
@@ -194,7 +195,7 @@ FAILURE_ADVICE = {
 
 
 def _step_confusion(analysis: Analysis, params: Params) -> str | None:
-    rows = analysis.confusion[analysis.confusion["role"] == "candidate"]
+    rows = of_candidate(analysis, analysis.confusion)
     if not sum(count_suspicious(row) for _, row in rows.iterrows()):
         return None
     return (

@@ -12,18 +12,17 @@ from poc_lib.report.ending import (
     next_section,
     reproduce_section,
 )
+from poc_lib.report.failures import failures_section
+from poc_lib.report.fairness import fairness_section
 from poc_lib.report.findings import key_findings
+from poc_lib.report.latency import latency_section
 from poc_lib.report.machine import machine_section
+from poc_lib.report.open_loop import open_loop_section
+from poc_lib.report.phases import phases_section
 from poc_lib.report.quality import accuracy_section, confusion_section, samples_section
-from poc_lib.report.speed import (
-    criteria_section,
-    failures_section,
-    latency_section,
-    speed_section,
-    summary_section,
-)
+from poc_lib.report.speed import criteria_section, speed_section, summary_section
 from poc_lib.report.wording import count
-from poc_lib.verdict import NOT_RECOMMENDED, STEPS
+from poc_lib.verdict import INCONCLUSIVE, NOT_RECOMMENDED, STEPS, Verdict
 
 SIMULATED = "Simulated servers: these numbers show the tool, not a server."
 PRIVATE = "This page shows the screenshots that were sent. Share it as you would share the screen."
@@ -42,7 +41,10 @@ def build_report(analysis: Analysis, params: Params, samples: Sequence[Sample] =
         summary_section(analysis, key_findings(analysis)[:N_SUMMARY_SENTENCES]),
         criteria_section(analysis),
         speed_section(analysis),
+        fairness_section(analysis),
         latency_section(analysis),
+        phases_section(analysis),
+        open_loop_section(analysis),
         machine_section(analysis),
         failures_section(analysis, params),
         accuracy_section(analysis, params),
@@ -59,8 +61,8 @@ def build_report(analysis: Analysis, params: Params, samples: Sequence[Sample] =
         about=_about(analysis),
         banners=_banners(analysis, params, samples),
         verdict=analysis.verdict,
-        steps=_steps(analysis.verdict.label),
-        sections=sections,
+        steps=_steps(analysis.verdict),
+        sections=tuple(section for section in sections if section is not None),
     )
 
 
@@ -91,13 +93,19 @@ def _banners(analysis: Analysis, params: Params, samples: Sequence[Sample]) -> t
     return tuple(banners)
 
 
-def _steps(label: str) -> tuple[tuple[str, str, bool], ...]:
-    """The verdict's four steps, lowest first: label, range in frames/s, and whether it is the verdict."""
+def _steps(verdict: Verdict) -> tuple[tuple[str, str, bool], ...]:
+    """The verdict's four steps, lowest first: label, range in frames/s, and whether it is still possible.
+
+    A settled verdict leaves one; an inconclusive one all that its interval touches.
+    """
     rising = STEPS[::-1]
     upper = [*(threshold for threshold, _ in rising), None]
     names = [NOT_RECOMMENDED, *(name for _, name in rising)]
     lower = [None, *(threshold for threshold, _ in rising)]
+    possible = {verdict.label}
+    if verdict.label == INCONCLUSIVE:
+        possible = set(names[names.index(verdict.at_least) : names.index(verdict.at_most) + 1])
     return tuple(
-        (name, f"below {high:g} ×" if low is None else f"from {low:g} ×", name == label)
+        (name, f"below {high:g} ×" if low is None else f"from {low:g} ×", name in possible)
         for name, low, high in zip(names, lower, upper, strict=True)
     )

@@ -21,7 +21,11 @@ from poc_lib.report.blocks import (
     Table,
     Text,
 )
-from poc_lib.report.choice import chosen_level, count_suspicious
+from poc_lib.report.choice import (
+    chosen_level,
+    count_suspicious,
+    of_candidate,
+)
 from poc_lib.report.wording import NOT_KNOWN, cells, columns, count, interval, number, share
 
 MANY_ROWS = 40
@@ -167,7 +171,7 @@ def _suspicious_table(suspicious: pd.DataFrame) -> Table:
 
 def _worse_levels(analysis: Analysis, level: int) -> list[int]:
     """The candidate's other levels with signs of a mix-up: one more heat map, of the worst."""
-    rows = analysis.suspicious[analysis.suspicious["role"] == "candidate"]
+    rows = of_candidate(analysis, analysis.suspicious)
     others = rows[rows["concurrency"] != level]["concurrency"].value_counts()
     return [int(at) for at in others.index[:1]]
 
@@ -175,10 +179,12 @@ def _worse_levels(analysis: Analysis, level: int) -> list[int]:
 def draw_fit_at(analysis: Analysis, level: int) -> PocFigure:
     """Heat map of the candidate's answers at a level, first block, against every stored reference."""
     requests, suspicious = analysis.requests, analysis.suspicious
-    candidate = requests["role"] == "candidate"
+    candidate = requests["server"] == analysis.verdict.candidate
     cell = requests[candidate & (requests["concurrency"] == level) & (requests["block"] == 0)]
     matrix, frame_ids = fit_matrix(cell[cell["phase"] == "measure"], analysis.frames)
-    flagged = suspicious[(suspicious["role"] == "candidate") & (suspicious["concurrency"] == level)]
+    flagged = suspicious[
+        (suspicious["server"] == analysis.verdict.candidate) & (suspicious["concurrency"] == level)
+    ]
     title = f"Answer × reference, {analysis.verdict.candidate} at {level} in flight"
     return draw_similarity(matrix, frame_ids, title, analysis.run.simulated, list(flagged["frame_id"]))
 

@@ -8,7 +8,10 @@ import pandas as pd
 from poc_lib.accuracy import STORED_REFERENCE, pick_samples
 from poc_lib.analysis import Analysis
 from poc_lib.report.blocks import Cell, Sample
-from poc_lib.report.choice import chosen_level
+from poc_lib.report.choice import (
+    chosen_level,
+    of_candidate,
+)
 from poc_lib.report.wording import number
 
 SHOWN_SCORES = {
@@ -36,14 +39,14 @@ class Chosen:
 def choose_samples(analysis: Analysis, seed: int) -> list[Chosen]:
     """The candidate's suspicious answers, its least similar ones and some at random; each frame once."""
     level = chosen_level(analysis)
-    suspicious = analysis.suspicious[analysis.suspicious["role"] == "candidate"].drop_duplicates("frame_id")
+    suspicious = of_candidate(analysis, analysis.suspicious).drop_duplicates("frame_id")
     chosen = [
         Chosen(row.frame_id, row.concurrency, row.block, f"Suspicious: {row.sign}", row.other_frame_id)
         for row in suspicious.head(N_SUSPICIOUS).itertuples()
     ]
     scores = analysis.scores
     shown = scores[
-        (scores["role"] == "candidate")
+        (scores["server"] == analysis.verdict.candidate)
         & (scores["concurrency"] == level)
         & (scores["block"] == 0)
         & (scores["against"] == STORED_REFERENCE)
@@ -88,7 +91,7 @@ def _reply(analysis: Analysis, chosen: Chosen) -> pd.Series:
     requests = analysis.requests
     found = requests[
         (requests["phase"] == "measure")
-        & (requests["role"] == "candidate")
+        & (requests["server"] == analysis.verdict.candidate)
         & (requests["concurrency"] == chosen.concurrency)
         & (requests["block"] == chosen.block)
         & (requests["frame_id"] == chosen.frame_id)
@@ -140,7 +143,7 @@ def _scores(analysis: Analysis, chosen: Chosen) -> list[tuple[str, str]]:
 def _score_row(analysis: Analysis, chosen: Chosen) -> pd.Series | None:
     scores = analysis.scores
     found = scores[
-        (scores["role"] == "candidate")
+        (scores["server"] == analysis.verdict.candidate)
         & (scores["concurrency"] == chosen.concurrency)
         & (scores["block"] == chosen.block)
         & (scores["frame_id"] == chosen.frame_id)
@@ -158,7 +161,7 @@ def _flags(analysis: Analysis, chosen: Chosen, reply: pd.Series) -> list[Cell]:
     if reply["finish_reason"] == "length":
         flags.append(Cell("cut off", "warn"))
     signs = analysis.suspicious[
-        (analysis.suspicious["role"] == "candidate")
+        (analysis.suspicious["server"] == analysis.verdict.candidate)
         & (analysis.suspicious["frame_id"] == chosen.frame_id)
         & (analysis.suspicious["concurrency"] == chosen.concurrency)
         & (analysis.suspicious["block"] == chosen.block)

@@ -3,16 +3,13 @@
 import pandas as pd
 
 from poc_lib.analysis import Analysis
-from poc_lib.figures import draw_latency, draw_throughput, draw_timeline
-from poc_lib.metrics import MEASURES
-from poc_lib.params import Params
-from poc_lib.report.blocks import Block, Cell, Figures, NamedFigure, Note, Section, Table, Text, Tile, Tiles
+from poc_lib.figures import draw_speedups, draw_throughput
+from poc_lib.report.blocks import Cell, Figures, NamedFigure, Section, Table, Text, Tile, Tiles
 from poc_lib.report.choice import (
     agreement_row,
     chosen_level,
     confusion_row,
     count_suspicious,
-    measured_baseline,
     speed_row,
 )
 from poc_lib.report.wording import (
@@ -21,9 +18,7 @@ from poc_lib.report.wording import (
     columns,
     count,
     interval,
-    milliseconds,
     number,
-    seconds,
     share,
     state,
     times,
@@ -32,9 +27,9 @@ from poc_lib.report.wording import (
 SPEED_COLUMNS = columns(
     "server",
     "in flight",
-    "frames/s",
-    "× baseline",
-    "output tok/s",
+    "frames/s (95 % interval)",
+    "× baseline (95 % interval)",
+    "output tok/s (95 % interval)",
     "TTFT p50 · p95 [s]",
     "tokens per answer",
     "recording [min]",
@@ -43,12 +38,6 @@ SPEED_COLUMNS = columns(
     "answered",
     text=("server",),
 )
-LATENCY_COLUMNS = columns(
-    "measure", "server", "in flight", "n", "mean", "p50", "p90", "p95", "p99", text=("measure", "server")
-)
-SHORT_NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "ITL", "total_s": "total"}
-_UNITS = {"ttft_s": seconds, "tpot_s": milliseconds, "itl_s": milliseconds, "total_s": seconds}
-FEW = 100  # below it, p99 is the slowest value or close to it
 
 
 def summary_section(analysis: Analysis, sentences: tuple[str, ...]) -> Section:
@@ -74,7 +63,7 @@ def summary_section(analysis: Analysis, sentences: tuple[str, ...]) -> Section:
         Tile(
             "Speed-up in frames/s",
             times(row["speedup_frames"]),
-            f"{times(row['speedup_tokens'])} in output tok/s",
+            f"{_bounds(row, 'simultaneous')} at 95 %, {count(int(row['blocks']), 'block')}",
         ),
         Tile("Answers that match", share(_get(agreement, "match_rate")), _interval_note(agreement)),
         Tile("Suspicious answers", number(suspicious, 0), "may belong to another image", _tone(suspicious)),
@@ -85,7 +74,28 @@ def summary_section(analysis: Analysis, sentences: tuple[str, ...]) -> Section:
             _tone(lost),
         ),
     )
-    return Section("summary", "Summary", (Tiles(tiles), *(Text(sentence) for sentence in sentences)))
+    blocks = [Tiles(tiles), *(Text(sentence) for sentence in sentences)]
+    if len(analysis.verdicts) > 1:
+        blocks.append(_candidates_table(analysis))
+    return Section("summary", "Summary", tuple(blocks))
+
+
+def _candidates_table(analysis: Analysis) -> Table:
+    """The verdict on every candidate, the best first."""
+    rows = [
+        cells(
+            verdict.candidate,
+            verdict.headline,
+            NOT_KNOWN if verdict.concurrency is None else str(verdict.concurrency),
+            times(verdict.speedup_frames),
+            verdict.sentence,
+        )
+        for verdict in analysis.verdicts
+    ]
+    titles = ("candidate", "verdict", "in flight", "speed-up", "in words")
+    caption = "Every candidate of the run, the best first; the rest of this page speaks of the first one."
+    text = ("candidate", "verdict", "in words")
+    return Table(caption, columns(*titles, text=text), tuple(rows), as_cards=True)
 
 
 def _recording_note(row: pd.Series) -> str:
@@ -114,7 +124,8 @@ def criteria_section(analysis: Analysis) -> Section:
     ]
     titles = ("criterion", "state", "found", "wanted", "rests on")
     table = Table(
-        "Success criteria, judged on the fastest level at which every frame was answered.",
+        "Success criteria for the chosen level. Met: the whole 95 % interval lies on the right side. Not "
+        "settled: it spans the target, or there is none.",
         columns(*titles, text=titles),
         tuple(rows),
         as_cards=True,
@@ -134,7 +145,8 @@ def speed_section(analysis: Analysis) -> Section:
         if _is_chosen(analysis, row) and analysis.verdict.concurrency is not None
     )
     caption = (
-        "One row per server and level, over all blocks. The verdict speaks of the marked row. "
+        "One row per server and level, over all blocks. The verdict speaks of the marked row. Intervals are "
+        "taken over blocks and groups of neighbouring frames; those of the speed-up are paired by frame. "
         "Match: against the stored reference. Suspicious: answers that may belong to another image. "
         "✗: incomplete, frames were lost."
     )
@@ -145,6 +157,9 @@ def speed_section(analysis: Analysis) -> Section:
             ("tokens", "output_tok_per_s", "Output tokens only; image tokens are not counted."),
         )
     ]
+    speedups = draw_speedups(analysis.speed, analysis.baseline)
+    reading = "A thin stroke that crosses a dotted line leaves that step of the verdict open."
+    figures.insert(0, NamedFigure("speedups", speedups, reading))
     table = Table(caption, SPEED_COLUMNS, tuple(rows), marked_rows=marked)
     return Section("speed", "Speed and quality", (table, Figures(tuple(figures))))
 
@@ -163,9 +178,9 @@ def _speed_cells(analysis: Analysis, row: pd.Series) -> tuple[Cell, ...]:
     return cells(
         row["server"],
         str(level),
-        number(row["frames_per_s"], 3),
-        times(row["speedup_frames"]),
-        number(row["output_tok_per_s"], 1),
+        f"{number(row['frames_per_s'], 3)} ({_bounds(row, 'frames_per_s', 3)})",
+        _speedup_cell(row),
+        f"{number(row['output_tok_per_s'], 1)} ({_bounds(row, 'output_tok_per_s', 0)})",
         f"{number(row['ttft_p50_s'])} · {number(row['ttft_p95_s'])}",
         number(row["tokens_per_answer"], 0),
         number(row["recording_min"], 1),
@@ -173,6 +188,19 @@ def _speed_cells(analysis: Analysis, row: pd.Series) -> tuple[Cell, ...]:
         Cell(number(suspicious, 0), "bad" if suspicious else "plain"),
         _answered(row),
     )
+
+
+def _bounds(row: pd.Series, name: str, digits: int = 2) -> str:
+    """The two ends of an interval; "no interval" where it is not known."""
+    if pd.isna(row[f"{name}_low"]):
+        return "no interval"
+    return f"{number(row[f'{name}_low'], digits)} to {number(row[f'{name}_high'], digits)}"
+
+
+def _speedup_cell(row: pd.Series) -> str:
+    if row["role"] == "baseline":
+        return NOT_KNOWN
+    return f"{times(row['speedup_frames'])} ({_bounds(row, 'speedup_frames')})"
 
 
 def _answered(row: pd.Series) -> Cell:
@@ -192,96 +220,3 @@ def _recorded_cells(analysis: Analysis) -> tuple[Cell, ...]:
     )
     rest = [NOT_KNOWN] * (len(SPEED_COLUMNS) - len(known) - 1)
     return tuple(Cell(text, "muted") for text in (*known, *rest, "not measured"))
-
-
-def latency_section(analysis: Analysis) -> Section:
-    """Percentiles of every latency measure, their distributions, and one level's requests over time."""
-    table = Table(_latency_caption(analysis), LATENCY_COLUMNS, tuple(_latency_rows(analysis.latency)))
-    level = chosen_level(analysis)
-    timeline = draw_timeline(analysis.requests, analysis.verdict.candidate, level)
-    figures = [
-        NamedFigure(
-            "timeline",
-            timeline,
-            "Bars that start together were sent together; a wave of equal ends is a batch.",
-        )
-    ]
-    if len(measured_baseline(analysis)):
-        name, low = analysis.baseline.name, analysis.baseline.concurrency
-        drawn = draw_timeline(analysis.requests, name, low)
-        figures.append(NamedFigure("timeline_baseline", drawn, "The baseline's requests, for comparison."))
-    pair = tuple(
-        NamedFigure(
-            f"latency_{SHORT_NAMES[measure].lower()}", draw_latency(analysis.requests, [measure]), reading
-        )
-        for measure, reading in (
-            ("ttft_s", "Waiting for the first token: queue, image encoding and prefill."),
-            ("total_s", "From sending to the last byte."),
-        )
-    )
-    return Section("latency", "Latency", (table, Figures(pair), Figures(tuple(figures))))
-
-
-def _latency_caption(analysis: Analysis) -> str:
-    meanings = "; ".join(f"{SHORT_NAMES[name]}: {meaning}" for name, meaning in MEASURES.items())
-    requests = analysis.latency[analysis.latency["measure"] == "total_s"]["n"]
-    caption = f"Over answered requests; ITL pools the gaps of all answers. {meanings}."
-    if len(requests) and requests.min() < FEW:
-        caption += f" With n below {FEW}, p99 is the slowest request or close to it."
-    return caption
-
-
-def _latency_rows(latency: pd.DataFrame) -> list[tuple[Cell, ...]]:
-    points = ("mean", "p50", "p90", "p95", "p99")
-    return [
-        cells(
-            SHORT_NAMES[row["measure"]],
-            row["server"],
-            str(row["concurrency"]),
-            f"{int(row['n']):,}",
-            *(_UNITS[measure](row[point]) for point in points),
-        )
-        for measure in MEASURES
-        for _, row in latency[latency["measure"] == measure].iterrows()
-    ]
-
-
-def failures_section(analysis: Analysis, params: Params) -> Section:
-    """Every failure by class, with what the server said."""
-    blocks: list[Block] = []
-    total, missing = int(analysis.speed["n_requests"].sum()), int(analysis.speed["n_not_sent"].sum())
-    failed = int(analysis.failures["n"].sum()) if len(analysis.failures) else 0
-    if failed:
-        text = f"{count(failed, 'request')} of {total:,} failed; they count neither as speed nor as answers."
-        blocks.append(Note(text, "bad"))
-        blocks.append(_failures_table(analysis.failures))
-    else:
-        blocks.append(Note(f"No request failed: {count(total, 'request')}, as many answers.", "good"))
-    if missing:
-        text = (
-            f"{count(missing, 'request was', 'requests were')} never sent: the run was stopped, or a level "
-        )
-        text += f"was given up after {params.stop_after_failures} failures in a row."
-        blocks.append(Note(text, "warn"))
-    cut = int(analysis.speed["n_at_max_tokens"].sum())
-    if cut:
-        blocks.append(
-            Note(f"{count(cut, 'answer was', 'answers were')} cut off at {params.max_tokens} tokens.", "warn")
-        )
-    return Section("failures", "Failures", tuple(blocks))
-
-
-def _failures_table(failures: pd.DataFrame) -> Table:
-    rows = [
-        cells(row.server, str(row.concurrency), row.error_class, f"{row.n} of {row.out_of}", str(row.example))
-        for row in failures.itertuples()
-    ]
-    titles = columns(
-        "server", "in flight", "class", "failed", "for example", text=("server", "class", "for example")
-    )
-    return Table(
-        "Failed requests by class; the example is the first one's message.",
-        titles,
-        tuple(rows),
-        as_cards=True,
-    )

@@ -64,4 +64,4 @@ def state(met: object) -> Cell:
     """A criterion's state, with a sign and a word: no meaning hangs on colour alone."""
     if met is True:
         return Cell("✓ met", "good")
-    return Cell("✗ not met", "bad") if met is False else Cell("? cannot be judged", "warn")
+    return Cell("✗ not met", "bad") if met is False else Cell("? not settled", "warn")

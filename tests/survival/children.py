@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from poc_lib.stopping import exit_status
 
 from poc_lib.errors import SetupProblem
 from poc_lib.params import Params
@@ -19,8 +20,14 @@ from poc_lib.runs import files, rows
 from tests.sweeps import run_sweep
 
 EXIT_PROBLEM = 2
-EXIT_INTERRUPTED = 130
 WAIT_S = 60.0
+LEAN = {
+    "warmup_requests": 0,
+    "warmup_per_cell": 0,
+    "canaries": 0,
+    "repeat_image_frames": 0,
+    "telemetry_every_s": 0.0,
+}
 
 Half = tuple[str, int, float]  # of which file, at which write to it in this child, which share of it
 
@@ -29,7 +36,9 @@ _context.set_forkserver_preload([__name__])
 
 
 @contextmanager
-def measuring_child(params: Params, half: Half | None = None, prepare: Callable[[], None] | None = None):
+def measuring_child(
+    params: Params, half: Half | None = None, prepare: Callable[[], None] | None = None
+) -> Iterator[BaseProcess]:
     """A child process that runs one sitting; it is gone when the block ends.
 
     Args:
@@ -57,8 +66,8 @@ def _measure(values: dict[str, Any], half: Half | None, prepare: Callable[[], No
     except SetupProblem as problem:
         sys.stderr.write(f"problem: {problem}\n")
         sys.exit(EXIT_PROBLEM)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_status(stop))
 
 
 def _kill_in_mid_write(name: str, number: int, share: float) -> None:
@@ -101,6 +110,6 @@ def wait_for(child: BaseProcess, is_so: Callable[[], bool]) -> bool:
     raise TimeoutError(f"nothing happened in {WAIT_S} s")
 
 
-def problem_of(params: Params) -> Iterator[str]:
+def said_on_stderr(params: Params) -> str:
     """What the run's children said on stderr."""
     return (Path(params.outputs_dir) / f"{params.run_id}.stderr").read_text()

@@ -15,11 +15,9 @@ from poc_lib.params import Params
 from poc_lib.runs import read_damage, read_events, read_replies, read_run, requests_table
 from poc_lib.servers import request_id
 from poc_lib.sittings import interrupted_cells, interruption_lines, summarize_sittings
-from tests.survival.children import measuring_child, wait_for, whole_lines
+from tests.survival.children import LEAN, measuring_child, wait_for, whole_lines
 from tests.sweeps import quick_params, run_sweep
 
-SIDE_SHOWS_OFF = {"warmup_requests": 0, "warmup_per_cell": 0, "canaries": 0, "repeat_image_frames": 0}
-SIDE_SHOWS_OFF |= {"telemetry_every_s": 0.0}
 SEED = 7
 
 
@@ -60,7 +58,7 @@ def test_whatever_the_moment_of_the_kill_each_request_is_answered_once(outputs: 
         n_frames=14,
         blocks=2,
         telemetry_every_s=0.0,
-        **SIDE_SHOWS_OFF,
+        **LEAN,
         **servers.urls,
     )
     requests = params.outputs_path / params.run_id / "requests.jsonl"
@@ -110,7 +108,7 @@ def test_a_killed_sweep_takes_its_simulators_and_its_sampler_along(outputs: Path
         f"orphans-{n_replies}",
         n_frames=12,
         demo_speed=4.0,
-        **SIDE_SHOWS_OFF | {"telemetry_every_s": 0.2},
+        **(LEAN | {"telemetry_every_s": 0.2}),
     )
     requests = params.outputs_path / params.run_id / "requests.jsonl"
     with measuring_child(params) as child:
@@ -129,7 +127,7 @@ def test_a_killed_sweep_takes_its_simulators_and_its_sampler_along(outputs: Path
 
 def test_what_is_on_file_when_a_sweep_is_killed_is_what_the_server_said(outputs: Path, servers):
     """The same run without any kill: equal in everything but times and numbering of sittings."""
-    wanted = {"n_frames": 6, "temperature": 0.0, **SIDE_SHOWS_OFF, **servers.urls}
+    wanted = {"n_frames": 6, "temperature": 0.0, **LEAN, **servers.urls}
     killed = quick_params(outputs, "one-kill", **wanted)
     kill_once(killed, ("replies", 5, 0.01))
     texts = [
