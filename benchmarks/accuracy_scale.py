@@ -112,7 +112,7 @@ def _reply(number: int, server: str, role: str, level: int, block: int, frame: d
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
-    """Call, and print the time it took, by the clock and of the processor, and the most memory that the process has held so far."""
+    """Call, and print the time by the clock and of the processor, and the most memory held so far."""
     start_s, cpu_s = time.perf_counter(), time.process_time()
     found = call()
     took_s, cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_s

@@ -9,7 +9,6 @@ simulator's answers and its draws of faults; the last table's runs go through re
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
 import tempfile
 import warnings
@@ -17,12 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import pandas as pd
 from scipy.stats import binomtest
 
 from benchmarks.planted_runs import (
-    LEVELS,
     Plan,
     Stage,
     draw_stage,
@@ -32,11 +29,9 @@ from benchmarks.planted_runs import (
     with_wrong_references,
     without_references,
 )
-from poc_lib.analysis import frames_table
+from benchmarks.served_runs import Served, serve_run
 from poc_lib.confusion import LOOKS_DIFFERENT_BITS, ConfusionTables, examine_confusion
 from poc_lib.health import score_health, summarize_health
-from poc_lib.params_reading import validate_params
-from poc_lib.runs import requests_table
 
 RIGHT_CAUSE = {
     "wrong_image": "wrong image",
@@ -54,6 +49,10 @@ CLEAN = {
     "temperature 0": (Plan(0, model="deterministic"), lambda stage, seed: stage),
     "10 % wrong references": (Plan(0), lambda stage, seed: with_wrong_references(stage, 0.1, seed)),
     "no stored references": (Plan(0), lambda stage, seed: without_references(stage)),
+    "no references, 5 % stock phrases": (
+        Plan(0, model="stock phrases"),
+        lambda stage, seed: without_references(stage),
+    ),
     "no baseline": (Plan(0, baseline=False), lambda stage, seed: stage),
 }
 
@@ -165,41 +164,27 @@ def health_table(stage: Stage, plans: Iterable[Plan], n_runs: int) -> pd.DataFra
 def served_table(folder: Path, faults: Iterable[str]) -> pd.DataFrame:
     """One run per fault through real simulated servers, as the command line would measure it."""
     return pd.DataFrame(
-        [asyncio.run(_served_row(folder, number, fault)) for number, fault in enumerate(faults)]
+        [
+            _served_row(fault, serve_run(folder, f"served-{i}", fault, N_FRAMES))
+            for i, fault in enumerate(faults)
+        ]
     )
 
 
-async def _served_row(folder: Path, number: int, fault: str) -> dict:
-    values = {"outputs_dir": str(folder), "run_id": f"served-{number}", "n_frames": N_FRAMES, "blocks": 1}
-    values |= {
-        "concurrency": list(LEVELS),
-        "demo_speed": 20.0,
-        "telemetry_every_s": 0.0,
-        "warmup_requests": 1,
-    }
-    values |= {"demo_faults": [fault] if fault else [], "canaries": 0, "repeat_image_frames": 0}
-    session = await open_session(validate_params(values))
-    try:
-        await warm_up(session)
-        await measure(session)
-        url = next(spec.url for spec in session.servers if spec.role == "candidate")
-        async with httpx.AsyncClient(trust_env=False) as client:
-            planted = (await client.get(url.removesuffix("/v1") + "/simulator/planted")).json()
-    finally:
-        close_session(session)
-    requests, frames = requests_table(session.run), frames_table(session.run)
-    tables = examine_confusion(requests, frames)
-    health = score_health(requests, frames)
-    sick = health[~health["healthy"]]
+def _served_row(fault: str, served: Served) -> dict:
+    tables = examine_confusion(served.requests, served.frames)
+    health = score_health(served.requests, served.frames)
+    sick = health[~health["healthy"].astype(bool)]
     causes = tables.suspicious[tables.suspicious["state"] == "suspicion"]["cause"].value_counts()
+    problems = sick["problems"].value_counts()
+    hit = [row["fault"] is not None for row in served.planted]
     return {
         "demo_faults": fault or "none",
-        "hit, of all requests": f"{sum(row['fault'] is not None for row in planted)} of {len(planted)}",
-        "suspicion at": _levels_line(key for key in _accused(tables)),
+        "hit, of all requests": f"{sum(hit)} of {len(hit)}",
+        "suspicion at": _levels_line(_accused(tables)),
         "causes": "; ".join(f"{n} × {cause}" for cause, n in causes.items()) or "none",
-        "not sound": _levels_line(set(zip(sick["role"], sick["concurrency"], strict=True))),
-        "problems": "; ".join(f"{n} × {name}" for name, n in sick["problems"].value_counts().items())
-        or "none",
+        "not sound at": _levels_line(set(zip(sick["role"], sick["concurrency"], strict=True))),
+        "problems": "; ".join(f"{n} × {name}" for name, n in problems.items()) or "none",
     }
 
 
@@ -259,13 +244,12 @@ def _share(count: int, n: int) -> str:
 
 def planted_grid() -> list[Plan]:
     """Every fault × share at one level, in one block and in three."""
-    grid = [
+    return [
         Plan(0, blocks=blocks, fault=fault, share=share, level=4)
         for fault in RIGHT_CAUSE
         for blocks in (1, 3)
         for share in SHARES
     ]
-    return grid
 
 
 def special_plans() -> list[Plan]:

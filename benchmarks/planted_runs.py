@@ -235,7 +235,7 @@ def _row(
 
 def looks_different(stage: Stage, a: str, b: str | None, bits: int) -> bool:
     """Whether two frames' images differ by at least so many bits; a text of no frame differs from all."""
-    if b is None:
+    if not isinstance(b, str):
         return True
     hashes = dict(zip(stage.frames["frame_id"], stage.frames["phash"], strict=True))
     return hash_distance(hashes[a], hashes[b]) >= bits

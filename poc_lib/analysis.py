@@ -34,7 +34,7 @@ from poc_lib.runs import (
     write_table,
 )
 from poc_lib.sittings import interruption_lines
-from poc_lib.speed_table import build_speed_table
+from poc_lib.speed import build_speed_table
 from poc_lib.telemetry import summarize_telemetry, telemetry_table
 from poc_lib.verdict import Verdict, best_first, decide, judge_criteria
 
@@ -46,7 +46,7 @@ class Analysis:
     run: Run
     requests: pd.DataFrame  # runs.requests_table: one row a reply
     frames: pd.DataFrame  # frames_table: one row a frame
-    speed: pd.DataFrame  # speed_table.build_speed_table: one row a server and level
+    speed: pd.DataFrame  # speed.build_speed_table: one row a server and level
     latency: pd.DataFrame  # metrics.summarize_latency with intervals.latency_intervals
     failures: pd.DataFrame  # metrics.summarize_failures
     phases: pd.DataFrame  # phases.summarize_phases: prefill and decode

@@ -4,7 +4,6 @@ import json
 import math
 
 import pandas as pd
-from IPython.display import Markdown
 
 from poc_lib.progress import describe_seconds
 from poc_lib.records import Cell
@@ -50,16 +49,14 @@ def plan_table(session: Session, warm: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def plan_sentence(plan: pd.DataFrame) -> Markdown:
+def plan_sentence(plan: pd.DataFrame) -> str:
     """How much the whole plan is, in one sentence."""
     left = plan[plan["to send"] > 0]
     if left.empty:
-        return Markdown("Everything is on file; nothing is left to send.")
+        return "Everything is on file; nothing is left to send."
     seconds = left["about [s]"].sum(skipna=False)
     time = f"about {describe_seconds(seconds)}" if math.isfinite(seconds) else "a time not known beforehand"
-    return Markdown(
-        f"**{left['to send'].sum():,} requests in {len(left)} cells, {time}.** Blocks: {plan['block'].max()}."
-    )
+    return f"{left['to send'].sum():,} requests in {len(left)} cells, {time}."
 
 
 def _about_s(cell: Cell, n_left: int, usual_s: dict[tuple[str, int], float]) -> float:

@@ -74,12 +74,12 @@ async def _send_batch(
     if response.status_code != 200:
         said = " ".join(response.text.split())[:200]
         raise SetupProblem(
-            f"embeddings: {endpoint} answered HTTP {response.status_code} for model '{model}' ({said}): correct "
-            "embeddings_url, embeddings_api or embeddings_model"
+            f"embeddings: {endpoint} answered HTTP {response.status_code} for model '{model}' ({said}): "
+            "correct embeddings_url, embeddings_api or embeddings_model"
         )
     try:
         vectors = _vectors(response.json())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise SetupProblem(
             f"embeddings: the answer of {endpoint} holds no vectors, expected those of an embeddings API: "
             "correct embeddings_url or embeddings_api"

@@ -50,6 +50,8 @@ def summarize_sittings(requests: pd.DataFrame, events: Iterable[Mapping[str, Any
     ]
     table["n_planned"] = max(asked, default=np.nan)
     table["gap_s"] = (table["started_at"].shift(-1) - table["last_sign_at"]) / pd.Timedelta(seconds=1)
+    for column in ("stopped_because", "broke_off_in"):  # pandas makes NaN of None among texts
+        table[column] = table[column].astype(object).where(table[column].notna(), None)
     return table
 
 
@@ -153,7 +155,7 @@ def interruption_lines(
         lines.append(f"{_times(n_broken, 'half-written line')} set aside: no finished reply was in it.")
     if n_doubled:
         lines.append(
-            f"{_times(n_doubled, 'reply', 'replies')} to a request that has one already left out: two "
+            f"{_times(n_doubled, 'reply', 'replies')} left out, to requests that have one already: two "
             "programs wrote this run, or a copy was merged into it."
         )
     if n_sent_again:

@@ -1,5 +1,6 @@
 import difflib
 import math
+import random
 from dataclasses import asdict
 
 import pandas as pd
@@ -9,12 +10,14 @@ from poc_lib.accuracy import (
     SCORE_COLUMNS,
     STORED_REFERENCE,
     difflib_ratio,
+    embedding_cosine,
+    frame_groups,
     pick_samples,
     score_answers,
     summarize_agreement,
-    summarize_yardsticks,
+    texts_of,
 )
-from poc_lib.accuracy.similarity import cosine_matrix, cosine_pairs, vectorize_texts
+from poc_lib.accuracy.similarity import cosine_matrix, cosine_pairs, difflib_ratios, vectorize_texts
 from poc_lib.records import Reply
 
 EDITOR = "The user edits frames.py in VS Code; pytest in the terminal reports a KeyError."
@@ -77,6 +80,21 @@ def test_the_ratio_is_difflibs_own_to_the_last_digit():
     assert difflib_ratio("ab" * 150, "ba" * 150) == 0.0  # autojunk: both letters are "popular"
     assert difflib_ratio(EDITOR, BROWSER) == difflib.SequenceMatcher(None, EDITOR, BROWSER).ratio()
     assert difflib_ratio(EDITOR, BROWSER) != difflib_ratio(BROWSER, EDITOR)  # the reference comes first
+
+
+def test_a_thousand_pairs_at_once_have_difflibs_values_and_each_answer_is_learned_once():
+    draw = random.Random(0)
+    words = f"{EDITOR} {BROWSER} {MEETING} été 🖥".split()
+    texts = [" ".join(draw.choices(words, k=draw.randint(0, 90))) for _ in range(150)]  # 200 letters and more
+    pairs = [(draw.choice(texts), draw.choice(texts)) for _ in range(1000)]
+    expected = [difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs]
+    assert difflib_ratios([a for a, _ in pairs], [b for _, b in pairs]).tolist() == expected
+
+
+def test_embeddings_are_compared_by_cosine_and_unknown_ones_not_at_all():
+    a, b = [[3.0, 4.0], [1.0, 0.0], [0.0, 0.0], None], [[4.0, 3.0], [-2.0, 0.0], [1.0, 1.0], [1.0, 0.0]]
+    assert embedding_cosine(a, b) == pytest.approx([0.96, -1.0, math.nan, math.nan], nan_ok=True)
+    assert embedding_cosine([], []).size == 0
 
 
 def test_only_the_description_is_compared_with_the_stored_one():
@@ -202,7 +220,6 @@ def test_an_empty_run_gives_an_empty_table_with_all_columns():
         assert scores.empty
         assert tuple(scores.columns) == SCORE_COLUMNS
         assert summarize_agreement(scores).empty
-        assert summarize_yardsticks(requests, pd.DataFrame(), 0.8).empty
 
 
 def against_baseline(*replies):
@@ -290,6 +307,53 @@ def test_each_mean_is_over_the_rows_that_have_it():
     assert (row.well_formed_share, row.well_formed_n) == (pytest.approx(2 / 3), 3)
 
 
+def test_answers_to_one_frame_and_to_frames_that_look_alike_widen_the_interval():
+    hashes = ["0" * 16] * 5 + ["f" * 16] * 5
+    rows = [frame(f"f{i}", EDITOR, timestamp_s=i) | {"phash": h} for i, h in enumerate(hashes)]
+    replies = [reply(f"f{i}", EDITOR if i < 7 else BROWSER, block=b) for i in range(10) for b in range(3)]
+    scores = score_answers(requests_of(*replies), pd.DataFrame(rows), 0.8)
+    once, by_frame, by_look = (
+        summarize_agreement(table, groups).iloc[0]
+        for table, groups in (
+            (scores[scores["block"] == 0], None),
+            (scores, None),
+            (scores, frame_groups(pd.DataFrame(rows))),
+        )
+    )
+    assert by_frame.n_scored == 3 * once.n_scored
+    assert by_frame.match_rate_low == pytest.approx(once.match_rate_low, abs=0.01)  # repeats add nothing
+    assert by_look.match_rate_high - by_look.match_rate_low > 0.75  # two screens tell hardly anything
+
+
+def test_names_and_numbers_are_scored_against_the_reference_and_the_ocr_text():
+    said = "frames.py, 2 failed and a TypeError"
+    rows = frame("f1", "frames.py with 2 failed tests and a KeyError") | {"ocr_text": "FRAMES.PY 2 failed"}
+    row = only_row(requests_of(reply("f1", line(said))), rows)
+    assert (row.fidelity_precision, row.fidelity_recall) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (row.n_facts_answer, row.n_facts_reference) == (3, 3)
+    assert (row.ocr_share, row.n_ocr) == (pytest.approx(2 / 3), 3)
+    unread = only_row(requests_of(reply("f1", line(said))), rows | {"ocr_text": None})
+    assert math.isnan(unread.ocr_share)
+    assert math.isnan(unread.n_ocr)
+
+
+def test_an_ocr_text_is_used_though_no_description_was_stored():
+    row = only_row(requests_of(reply("f1", "main.py")), frame("f1", None) | {"ocr_text": "main.py"})
+    assert row.ocr_share == 1.0
+    assert math.isnan(row.fidelity_f1)
+
+
+def test_embedding_vectors_are_looked_up_by_the_texts_that_are_listed():
+    requests, frames = requests_of(reply("f1", line(EDITOR)), reply("f2", BROWSER)), [frame("f1", MEETING)]
+    texts = texts_of(requests, pd.DataFrame(frames))
+    assert texts == sorted([EDITOR, BROWSER, MEETING])
+    vectors = {text: [1.0, i] for i, text in enumerate(texts)}
+    found = score_answers(requests, pd.DataFrame(frames), 0.8, vectors)["embedding_cosine"]
+    a, b = texts.index(EDITOR), texts.index(MEETING)
+    assert found[0] == pytest.approx((1 + a * b) / math.sqrt((1 + a * a) * (1 + b * b)))
+    assert math.isnan(found[1])
+
+
 def test_levels_are_summarised_apart():
     requests = requests_of(reply("f1", EDITOR), reply("f1", BROWSER, concurrency=8))
     summary = summarize_agreement(score_answers(requests, pd.DataFrame([frame("f1", EDITOR)]), 0.8))
@@ -319,26 +383,3 @@ def test_samples_depend_on_the_seed_only():
 def test_fewer_frames_than_asked_for_are_all_shown_once():
     samples = pick_samples(scores_with([0.5, 0.1, 0.9]), n=2, seed=0)
     assert (samples.worst, samples.random) == (["f1", "f0"], ["f2"])
-
-
-def test_a_server_is_held_against_itself_and_against_another_frame():
-    frames = pd.DataFrame([frame("f1", EDITOR, timestamp_s=0), frame("f2", BROWSER, timestamp_s=60)])
-    requests = requests_of(
-        reply("f1", EDITOR),
-        reply("f2", BROWSER),
-        reply("f1", EDITOR, block=1),
-        reply("f2", MEETING, block=1),
-        reply("f1", MEETING, concurrency=4),
-    )
-    table = summarize_yardsticks(requests, frames, 0.8).set_index("compared")
-    itself, another = table.loc["itself, same frame"], table.loc["another frame's reference"]
-    assert (itself.n_pairs, itself.match_rate) == (2, 0.5)
-    assert (another.n_pairs, another.match_rate) == (2, 0.0)
-    expected = (difflib_ratio(BROWSER, EDITOR) + difflib_ratio(EDITOR, BROWSER)) / 2
-    assert another.difflib_mean == pytest.approx(expected)
-
-
-def test_a_single_cell_without_references_has_no_yardstick():
-    table = summarize_yardsticks(requests_of(reply("f1", EDITOR)), pd.DataFrame([frame("f1", None)]), 0.8)
-    assert table["n_pairs"].tolist() == [0, 0]
-    assert table[["match_rate", "difflib_mean", "tfidf_mean"]].isna().all(axis=None)

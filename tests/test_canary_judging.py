@@ -71,7 +71,7 @@ def test_a_leak_names_both_requests_and_where_they_stood():
         reply("f1", phase="canary", start_s=0.2, total_s=2.0, slot=2, ttft_s=4.0),
         canary(C, "KX7P-M4TG", start_s=1.5, total_s=1.0, slot=3, ttft_s=0.1),
     ]
-    rows = [*rows, reply("f9", phase="canary", block=1, text="", start_s=9.0)]
+    rows = [*rows, reply("f9", phase="canary", block=1, text="", start_s=-1.0)]
     leaks = list_leaks(table(rows))
     assert tuple(leaks.columns) == LEAK_COLUMNS
     (leak,) = leaks.to_dict("records")
@@ -100,10 +100,12 @@ def test_a_donor_that_was_given_up_is_named_so():
 def test_a_code_from_another_cell_or_from_nowhere_is_still_a_leak():
     earlier = canary(A, server="vllm-mlx", block=0)
     victim = canary(B, "KX7P-M4TC", block=1, start_s=5.0)
-    (leak,) = list_leaks(table([earlier, victim])).to_dict("records")
+    later = given_up(A, text="", concurrency=2, start_s=6.0)
+    (leak,) = list_leaks(table([earlier, victim, later])).to_dict("records")
+    assert leak["donor_aborted"] is False
     assert (leak["same_cell"], leak["in_flight_together"], leak["donor_place"]) == (False, False, 0)
     assert math.isnan(leak["sent_after"])
-    elsewhere = canary(A, server="ollama", role="baseline", start_s=9.0)
+    elsewhere = canary(A, server="ollama", role="baseline", start_s=1.0)
     (leak,) = list_leaks(table([victim, elsewhere])).to_dict("records")
     assert leak["donor_aborted"] is None
     assert math.isnan(leak["donor_place"])

@@ -33,7 +33,9 @@ def test_one_character_misread_missing_or_too_many_is_still_that_code(misread):
     assert find_codes(f"code: {misread}", CODES, OTHER) == [Found(OWN, 1)]
 
 
-@pytest.mark.parametrize("text", ["code: KX1P-M4TG", "code: none", "", None, "code: KX7P", "7PKX-TCM4", "KX13M4TC"])
+@pytest.mark.parametrize(
+    "text", ["code: KX1P-M4TG", "code: none", "", None, "code: KX7P", "7PKX-TCM4", "KX13M4TC"]
+)
 def test_two_misread_characters_or_half_a_code_are_no_code(text):
     assert find_codes(text, CODES, OWN) == []
 

@@ -1,14 +1,16 @@
 import re
+import shutil
 
 import pytest
 
+from poc_lib.analysis import analyse_run
 from poc_lib.comparison import compare_runs, gather_comparison, refuse_unlike
 from poc_lib.errors import SetupProblem
 from poc_lib.figures import figure_to_svg
 from poc_lib.figures.comparison import draw_comparison
 from poc_lib.report.blocks import Figures, Note, Table, Text
 from poc_lib.report.comparison import comparison_section
-from tests.comparisons import measured_again, small_analysis, twin, with_params, with_server
+from tests.comparisons import measured_again, small_analysis, small_run, twin, with_params, with_server
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,13 @@ def test_no_named_run_is_no_comparison_and_an_unknown_one_is_refused(runs):
     params = analysis.params.model_copy(update={"compare_with": ["no-such-run"]})
     with pytest.raises(SetupProblem, match="no run in"):
         gather_comparison(analysis, params)
+
+
+def test_the_runs_named_are_read_and_the_first_of_them_is_the_measure(tmp_path):
+    run, params = small_run(tmp_path)
+    shutil.copytree(run.folder, run.folder.parent / "before")
+    params = params.model_copy(update={"compare_with": ["before"]})
+    comparison = gather_comparison(analyse_run(run, params), params)
+    assert set(comparison.table["first_run_id"]) == {"before"}
+    assert list(comparison.table["run_id"].unique()) == ["before", run.run_id]
+    assert comparison.differences == {run.run_id: []}

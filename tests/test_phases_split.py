@@ -51,6 +51,7 @@ def test_an_answer_in_one_chunk_has_no_decode_time():
     assert math.isnan(row["level_decode_tok_per_s"])
     assert row["decode_source"] is None
     assert (row["n_split"], row["n_decode"]) == (0, 0)
+    assert math.isnan(only([reply(), reply("b", arrivals_s=[2.0])])["level_decode_tok_per_s"])
     assert math.isnan(row["ttft_share"])
 
 
@@ -71,6 +72,8 @@ def test_what_the_server_tells_is_preferred_and_named():
     assert (row["decode_s"], row["decode_source"], row["n_decode"]) == (1.75, FROM_SERVER, 2)
     assert (row["load_mean_s"], row["queue_mean_s"], row["n_told"]) == (0.5, 5.5, 2)
     assert row["decode_tok_per_s"] == pytest.approx((21 / 2 + 21 / 1.5) / 2)
+    beside_one = only([told(), reply(server="ollama", role="baseline")], concurrency=4)
+    assert (beside_one["prefill_s"], beside_one["prefill_source"]) == (1.0, FROM_SERVER)
 
 
 def test_a_wave_costs_the_sum_of_its_prefills():

@@ -203,7 +203,7 @@ def test_replies_of_an_unknown_experiment_are_not_joined(run):
     with reply_writer(run) as write:
         write(reply("f1"))
     (run.folder / "run.json").unlink()
-    with pytest.raises(SetupProblem, match="holds 1 replies and no readable run.json"):
+    with pytest.raises(SetupProblem, match=r"holds 1 replies and no readable run\.json"):
         open_run(run.folder, facts(temperature=0.9), FRAMES)
     assert not (run.folder / "run.json").exists()
 

@@ -64,8 +64,8 @@ def test_each_sitting_is_a_row_with_its_end_and_the_pause_after_it():
 
 def test_an_interruption_is_one_sentence():
     assert interruption_lines(table(REPLIES), BROKEN_OFF + WENT_ON) == [
-        "Interrupted after 3 of 8 requests (in vllm-mlx, 4 in flight, block 2); went on 4 min later; that cell "
-        "was measured in two sittings and is marked."
+        "Interrupted after 3 of 8 requests (in vllm-mlx, 4 in flight, block 2); went on 4 min later; that "
+        "cell was measured in two sittings and is marked."
     ]
 
 
@@ -142,7 +142,7 @@ def test_damage_is_told():
     quiet = [event("sitting_ended", "10:01:00", 0)]
     lines = interruption_lines(table(REPLIES[:2]), quiet, n_broken=1, n_doubled=2, n_sent_again=3)
     assert lines[0].startswith("1 half-written line was set aside")
-    assert lines[1].startswith("2 replies to a request that has one already were left out")
+    assert lines[1].startswith("2 replies were left out, to requests that have one")
     assert lines[2].startswith("3 failures were sent again later")
 
 

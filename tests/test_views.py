@@ -34,7 +34,7 @@ def test_only_a_long_table_scrolls():
 def test_a_stopped_cell_is_named_with_its_reason():
     outcome = CellOutcome(CELL, n_sent=3, n_failed=3, n_not_sent=9, stopped_because="3 failures in a row")
     text = describe_outcomes([outcome]).data
-    assert "vllm-mlx, 4 in flight stopped, 9 frames not sent" in text
+    assert "vllm-mlx, 4 in flight, block 1 stopped, 9 frames not sent" in text
     assert "3 failures in a row" in text
 
 

@@ -1,4 +1,4 @@
-"""What a similarity means on these frames: between another screen (floor) and the baseline again (ceiling)."""
+"""What a similarity means on these frames: another screen's is the floor, the baseline again the ceiling."""
 
 from collections.abc import Iterator, Mapping
 
@@ -48,11 +48,11 @@ def summarize_calibration(
         lowest level, with each other (n_ceiling frames; with several baselines the first that has two
         blocks, without any the server itself; ``ceiling_of`` names it). ``ceiling_same_text`` is the share of
         these pairs that are letter for letter equal: near 1, as at temperature 0, such a ceiling is 1 and
-        out of reach. ``position`` = (own - other) ÷ (ceiling - other), not cut at 0 or 1. ``auc`` with its 95 %
-        interval: ``summarize_auc``. ``match_rate_plan``: share of own values above ``match_threshold``.
+        out of reach. ``position`` = (own - other) ÷ (ceiling - other), not cut at 0 or 1. ``auc`` with its
+        95 % interval: ``summarize_auc``. ``match_rate_plan``: share of own values above ``match_threshold``.
         ``threshold``: the one that best separates own from other at the server's lowest level;
-        ``match_rate_calibrated``, its 95 % interval and ``false_match_rate`` (of other pairs) judge each frame
-        by a threshold from other frames (``separating_thresholds``). NaN: nothing to score.
+        ``match_rate_calibrated``, its 95 % interval and ``false_match_rate`` (of other pairs) judge each
+        frame by a threshold from other frames (``separating_thresholds``). NaN: nothing to score.
     """
     rows = measured(requests)
     if rows.empty or frames.empty:
@@ -71,7 +71,7 @@ def summarize_calibration(
 def _comparisons(
     run: RunSides, server: str, references: Mapping[str, Side]
 ) -> Iterator[tuple[str, Mapping[str, Side], str]]:
-    """What a server's answers are held against: its name, the texts by frame_id, and whose ceiling applies."""
+    """What a server's answers are held against: its name, the texts by frame_id, whose ceiling applies."""
     is_baseline = run.rows["role"] == "baseline"
     baselines = list(run.rows.loc[is_baseline, "server"].unique())
     repeated = [name for name in baselines if len(_ceiling(run, name)["means"])]

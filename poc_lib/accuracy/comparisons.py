@@ -48,7 +48,7 @@ def compare_levels(
         One row per (server, role, concurrency, measure) above the server's lowest level, with
         LEVELS_COLUMNS. Of each frame scored at both levels (n_frames in n_groups of near-duplicates) the mean
         over its blocks; ``difference`` is level - lowest, ``low`` and ``high`` its 95 % interval, paired by
-        frame (intervals.paired_mean_interval). ``verdict``: see ``judge_margin``. ``n_missing``: frames scored
+        frame (intervals.paired_mean_interval). ``verdict``: see ``judge_margin``. ``n_missing``: scored
         at the lowest level alone, whose answers failed here. Diagnostics that no verdict uses: ``same_text``,
         the share of answers equal to the lowest level's of the same frame and block, and
         ``same_text_at_lowest``, the share equal in two blocks of that level, which is as much as to expect.
@@ -60,7 +60,7 @@ def compare_levels(
     rows = [
         row
         for _, of_server in held.groupby("server", sort=False)
-        if of_server["concurrency"].nunique() > 1
+        if of_server["concurrency"].nunique() >= 2
         for row in _level_rows(of_server, groups, margin)
     ]
     table = _scored_rows(rows, LEVELS_COLUMNS).drop(columns=["same_text", "n_same_text"])

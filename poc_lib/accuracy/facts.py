@@ -1,4 +1,4 @@
-"""What of a text can be checked letter by letter: file names, numbers, identifiers, addresses, quoted words."""
+"""What of a text can be checked by letter: file names, numbers, identifiers, addresses, quoted words."""
 
 import re
 import unicodedata
@@ -30,7 +30,7 @@ _QUOTED = re.compile(
 )
 _HUMP = re.compile(r"[a-z][A-Z]")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
-REMEMBERED = 50_000  # tokens kept classified: a run's texts share most of their words
+REMEMBERED = 50_000  # pieces kept read: a run's texts share most of their words
 _EDGES = " \t.,:;!?…-–"
 
 
@@ -62,11 +62,10 @@ def read_facts(text: str) -> Facts:
     """
     plain = unicodedata.normalize("NFKC", text)
     named, words = set(), set()
-    for found in _TOKEN.finditer(plain):
-        folded, is_named = _read_token(found.lastgroup, found[0])
-        words.update(folded)
-        if is_named:
-            named.update(folded)
+    for chunk in plain.split():
+        chunk_words, chunk_named = _read_chunk(chunk)
+        words.update(chunk_words)
+        named.update(chunk_named)
     whole = fold_text(plain)
     quoted = {fold_text("".join(parts)).strip(_EDGES) for parts in _QUOTED.findall(plain)}
     named |= {string for string in quoted if string in words or " " in string}
@@ -131,8 +130,14 @@ def share_held_matrix(texts: Sequence[Facts], where: Sequence[Facts]) -> np.ndar
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _read_token(kind: str | None, token: str) -> tuple[tuple[str, ...], bool]:
-    return _fold(kind, token), _is_named(kind, token)
+def _read_chunk(chunk: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All folded tokens of a piece without white space, and the named ones among them."""
+    tokens = [
+        (token, _is_named(found.lastgroup, found[0]))
+        for found in _TOKEN.finditer(chunk)
+        for token in _fold(found.lastgroup, found[0])
+    ]
+    return tuple(token for token, _ in tokens), tuple(token for token, named in tokens if named)
 
 
 def _fold(kind: str | None, token: str) -> tuple[str, ...]:

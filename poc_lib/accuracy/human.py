@@ -84,7 +84,7 @@ def summarize_labels(scored: pd.DataFrame, groups: Groups | None = None) -> pd.D
 
     Returns:
         One row a level with LABEL_SUMMARY_COLUMNS, each rate or mean with its n. Shares have the interval of
-        intervals.share_interval, the mean of ``share_contained`` that of mean_interval. NaN: nothing labelled.
+        intervals.share_interval, the mean of ``share_contained`` that of mean_interval. NaN: not labelled.
     """
     rows = [
         dict(zip(CELL[:3], key, strict=True)) | _label_summary(level, groups)

@@ -70,8 +70,8 @@ def _difference(row: pd.Series) -> str:
         "inconclusive": f" by the margin of {row['margin']:g}: it may or may not be worse",
     }.get(row["verdict"], f" by more than {row['margin']:g}")
     return (
-        f"{verdict}: difference {row['difference']:+.3f} in {_measure(row)} (95 % interval {row['low']:+.3f} to "
-        f"{row['high']:+.3f}, {_n(row)})."
+        f"{verdict}: difference {row['difference']:+.3f} in {_measure(row)} (95 % interval "
+        f"{row['low']:+.3f} to {row['high']:+.3f}, {_n(row)})."
     )
 
 
@@ -93,9 +93,9 @@ def _separation(row: pd.Series) -> str:
         text += f" (95 % interval {row['auc_low']:.2f} to {row['auc_high']:.2f})"
     text += f"; {row['match_rate_plan']:.0%} lie above the plan's threshold"
     if pd.notna(row["match_rate_calibrated"]):
+        low, high = row["match_rate_low"], row["match_rate_high"]
         text += (
-            f", {row['match_rate_calibrated']:.0%} ({row['match_rate_low']:.0%} to {row['match_rate_high']:.0%}) "
-            f"above the one that separates best ({row['threshold']:.2f}), as do "
-            f"{row['false_match_rate']:.0%} of other frames' pairs"
+            f", {row['match_rate_calibrated']:.0%} ({low:.0%} to {high:.0%}) above the one that separates best "
+            f"({row['threshold']:.2f}), as do {row['false_match_rate']:.0%} of other frames' pairs"
         )
     return f"{text}."

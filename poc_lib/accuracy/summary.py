@@ -59,8 +59,8 @@ def summarize_agreement(scores: pd.DataFrame, groups: Groups | None = None) -> p
         tfidf_mean; ``n_frames`` counts the distinct frames in it. ``match_rate_low`` and ``_high`` are
         Wilson's 95 % interval on the effective number of answers: those to one frame, and to frames that
         look alike, count together (intervals.share_interval). ``fidelity_n`` counts the answers whose
-        reference has checkable tokens (see facts.fidelity; the precision's own n may be lower), ``ocr_n`` those
-        with such tokens to a frame with OCR text. ``well_formed_share`` is over the answered requests,
+        reference has checkable tokens (see facts.fidelity; the precision's own n may be lower), ``ocr_n``
+        those with such tokens to a frame with OCR text. ``well_formed_share`` is over the answered requests,
         scorable or not. A statistic of nothing is NaN, its n is 0.
     """
     columns = [*LEVEL_KEY, *AGREEMENT_COLUMNS]

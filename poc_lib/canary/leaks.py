@@ -56,7 +56,7 @@ def _with_places(requests: pd.DataFrame) -> pd.DataFrame:
 def _leak_row(rows: pd.DataFrame, victim: pd.Series, donor_id: str, n_edits: int) -> tuple:
     in_cell = (rows[CELL] == victim[CELL]).all(axis=1)
     same, donor = _donor_request(rows, in_cell, victim, donor_id)
-    others = rows[(rows["frame_id"] != victim["frame_id"]) & rows["error_class"].isna()]
+    others = rows[in_cell & (rows["frame_id"] != victim["frame_id"]) & rows["error_class"].isna()]
     known = donor is not None
     return (
         *(victim[key] for key in ROW),

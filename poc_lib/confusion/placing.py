@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from poc_lib.accuracy.similarity import TextVectors
-from poc_lib.confusion.fits import OWN
+from poc_lib.accuracy.similarity import TextVectors, cosine_matrix
+from poc_lib.confusion.fits import OTHER
 from poc_lib.confusion.limits import ConfusionLimits
 from poc_lib.confusion.references import References
 from poc_lib.confusion.tables import frame_distances, lowest_levels, row_chunks
@@ -34,8 +34,9 @@ def place_answers(
     """One row per answer, with the answers' index: ``fits_frame_id``, ``own_fit``, ``other_fit``, ``surplus``
     (NaN: no unloaded text but itself, or nothing that looks different) and ``chance``.
 
-    ``chance``: how probable so large a surplus is for an honest answer of this server. 1 where the surplus is
-    below the margin, or the answer fits its own reference clearly.
+    ``chance``: how probable so large a surplus is for an honest answer of this server. 1 for all but wrong
+    neighbours with a surplus above the margin, and for one that only a single of the other frame's texts is
+    like: two stock phrases are alike, too.
     """
     placed = _surpluses(answers, references, frames, vectors, limits)
     if placed.empty:
@@ -49,9 +50,22 @@ def place_answers(
         chance.loc[unloaded.index] = tail_chance(unloaded, surplus)
         seen = _share_at_least(unloaded, loaded)
         chance.loc[loaded.index] = np.maximum(tail_chance(loaded, surplus), seen)
-    suspect = (placed["surplus"] >= limits.margin) & (placed["other_fit"] >= limits.margin)
-    suspect &= judged["judgement"].reindex(placed.index) != OWN
+    suspect = (judged["judgement"].reindex(placed.index) == OTHER) & (placed["surplus"] >= limits.margin)
+    for index in placed.index[suspect & (chance <= MISPLACED_CHANCE)]:
+        text, frame_id = answers["compared"][index], placed["fits_frame_id"][index]
+        suspect[index] = _is_borne_out(text, frame_id, references, vectors, limits)
     return placed.assign(chance=chance.where(suspect, 1.0))
+
+
+def _is_borne_out(
+    text: str, frame_id: str, references: References, vectors: TextVectors, limits: ConfusionLimits
+) -> bool:
+    """Whether at least two of the frame's unloaded texts, where it has two, have something of this one."""
+    unloaded = references.unloaded
+    texts = list(unloaded.loc[unloaded["frame_id"] == frame_id, "compared"])
+    texts += [references.stored[frame_id]] if frame_id in references.stored.index else []
+    fits = cosine_matrix(vectors, [text], texts)[0]
+    return int((fits >= limits.margin).sum()) >= min(2, len(texts))
 
 
 def tail_chance(values: pd.Series, pool: pd.Series) -> np.ndarray:

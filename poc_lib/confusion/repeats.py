@@ -144,48 +144,54 @@ def _repeats_of_cell(
     limits: ConfusionLimits,
 ) -> pd.DataFrame:
     """One row per (answer, earlier answer) whose frames look different."""
-    pairs = [table for table in _sources(cell, first, limits) if len(table)]
-    if not pairs:
-        return _no_pairs()
-    table = pd.concat(pairs)
-    mine = cell.loc[table.index]
-    ttft_s = cell["ttft_s"].astype(float)
-    median_s = ttft_s.median()
+    of_server = first[first["server"] == cell["server"].iloc[0]]
+    pool = pd.concat(
+        [cell, of_server.assign(ttft_s=np.nan)]
+    )  # the very first request may have loaded the model
+    later, earlier, ranks = _pairs_of_cell(cell, of_server["sitting"].to_numpy(), limits)
+    ids, texts = pool["frame_id"].to_numpy(), pool["compared"].to_numpy()
     hashes = hashes_of(frames)
-    table = table.assign(
-        **{name: mine[name] for name in (*CELL, "frame_id")},
-        distance=paired_distances(
-            [hashes.get(f) for f in mine["frame_id"]], [hashes.get(f) for f in table["repeats"]]
-        ),
-        cosine=cosine_pairs(vectors, list(mine["compared"]), list(table["compared"])),
-        ttft_s=ttft_s.loc[table.index],
-        usual_ttft_s=np.fmax(median_s, table["source_ttft_s"].astype(float)),
-    )
-    table = table[table["distance"] >= limits.looks_different_bits].astype({"distance": int})
-    return table.assign(
-        alike=table["cosine"] >= limits.nearly_same,
-        fast=table["ttft_s"] < limits.fast_share * table["usual_ttft_s"],
-    )
+    known = [hashes.get(frame_id) for frame_id in ids]
+    distance = paired_distances([known[i] for i in later], [known[i] for i in earlier])
+    kept = distance >= limits.looks_different_bits
+    later, earlier, ranks = later[kept], earlier[kept], ranks[kept]
+    if later.size == 0:
+        return _no_pairs()
+    ttft_s = pool["ttft_s"].to_numpy(dtype=float)
+    usual_s = np.fmax(cell["ttft_s"].astype(float).median(), ttft_s[earlier])
+    cosine = cosine_pairs(vectors, texts[later], texts[earlier])
+    table = {
+        "frame_id": ids[later],
+        "repeats": ids[earlier],
+        "source": np.where(ranks > limits.look_back, FIRST, PREVIOUS),
+        "distance": distance[kept].astype(int),
+        "cosine": cosine,
+        "ttft_s": ttft_s[later],
+        "usual_ttft_s": usual_s,
+        "alike": cosine >= limits.nearly_same,
+        "fast": ttft_s[later] < limits.fast_share * usual_s,
+        "rank": ranks,
+    }
+    same = {name: cell[name].iloc[0] for name in CELL}
+    return pd.DataFrame(table, index=cell.index[later]).assign(**same)
 
 
-def _sources(cell: pd.DataFrame, first: pd.DataFrame, limits: ConfusionLimits) -> Iterator[pd.DataFrame]:
-    """For each rank of source: the answers that have one, with what it says and how fast it came."""
-    facts = cell[["frame_id", "compared", "ttft_s"]].set_axis(
-        ["repeats", "compared", "source_ttft_s"], axis=1
-    )
-    for back in range(1, min(limits.look_back, int(cell["concurrency"].iloc[0])) + 1):
-        earlier = facts.shift(back).iloc[back:]
-        yield earlier.assign(source=PREVIOUS, rank=back)
-    starts = facts.iloc[[0] * (len(cell) - 1)].set_axis(cell.index[1:])
-    yield starts.assign(source=FIRST, rank=limits.look_back + 1)
-    of_server = first[first["server"] == cell["server"].iloc[0]].set_index("sitting")
-    known = cell[cell["sitting"].isin(of_server.index)]
-    rows = of_server.loc[known["sitting"]]
-    yield pd.DataFrame(
-        # The server's first request may have loaded the model: its own TTFT is no yardstick.
-        {"repeats": rows["frame_id"].to_numpy(), "compared": rows["compared"].to_numpy()},
-        index=known.index,
-    ).assign(source_ttft_s=np.nan, source=FIRST, rank=limits.look_back + 2)
+def _pairs_of_cell(
+    cell: pd.DataFrame, first_sittings: np.ndarray, limits: ConfusionLimits
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of (answer, earlier answer), and the earlier one's rank: 1 for the one just before, and so on.
+
+    The server's first answers, one a sitting, have the places after the cell's answers.
+    """
+    n = len(cell)
+    backs = range(1, min(limits.look_back, int(cell["concurrency"].iloc[0]), n - 1) + 1)
+    parts = [(np.arange(back, n), np.arange(n - back), back) for back in backs]
+    parts.append((np.arange(1, n), np.zeros(n - 1, dtype=int), limits.look_back + 1))
+    for place, sitting in enumerate(first_sittings, start=n):
+        here = np.flatnonzero(cell["sitting"].to_numpy() == sitting)
+        parts.append((here, np.full(len(here), place), limits.look_back + 2))
+    later, earlier = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    return later, earlier, np.concatenate([np.full(len(part[0]), part[2]) for part in parts])
 
 
 def _no_pairs() -> pd.DataFrame:

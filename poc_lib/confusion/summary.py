@@ -10,7 +10,7 @@ from poc_lib.confusion.evidence import Evidence, gather_evidence
 from poc_lib.confusion.fits import NOT_JUDGED, OTHER, OWN
 from poc_lib.confusion.levels import SIGNS, WRONG, test_signs
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
-from poc_lib.confusion.looks import hash_distances
+from poc_lib.confusion.looks import hash_distances, paired_distances
 from poc_lib.confusion.tables import LEVEL, hashes_of, row_chunks
 
 _PER_SIGN = ("rate", "high", "expected", "p_value", "held_against")
@@ -140,7 +140,7 @@ def _frame_pairs(frame_ids: list[str], frames: pd.DataFrame, limits: ConfusionLi
         int((hash_distances(known[part], known) < limits.looks_different_bits).sum())
         for part in row_chunks(len(known))
     )
-    n_known = sum(int(hash_distances([one], [one])[0, 0] == 0) for one in known)
+    n_known = int((paired_distances(known, known) == 0).sum())
     return (alike - n_known) // 2, len(known) * (len(known) - 1) // 2
 
 

@@ -27,7 +27,7 @@ def draw_speedups(speed: pd.DataFrame, baseline: Baseline) -> PocFigure:
     """Each candidate level's speed-up in frames/s: its own interval thick, the one for all levels thin.
 
     Args:
-        speed: speed_table.build_speed_table; hollow points mark levels that lost frames.
+        speed: speed.build_speed_table; hollow points mark levels that lost frames.
         baseline: what the speed-ups are over.
     """
     rows = speed[(speed["role"] == "candidate") & speed["speedup_frames"].notna()].reset_index(drop=True)

@@ -11,7 +11,8 @@ PHRASES = (
     r"as an ai\b",
     r"(?:there is |i see |i don't see (?:an?|any) |no )"
     r"(?:no )?(?:image|screenshot) "
-    r"(?:was |is |has been |that has been )?(?:provided|attached|uploaded|included|visible|to (?:describe|view))",
+    r"(?:was |is |has been |that has been )?"
+    r"(?:provided|attached|uploaded|included|visible|to (?:describe|view))",
     r"i don't (?:see|have access to) (?:an?|any|the) (?:image|screenshot)",
     r"please (?:provide|upload|attach|share) (?:an?|the) (?:image|screenshot)",
 )

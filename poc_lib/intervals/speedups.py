@@ -18,7 +18,7 @@ from poc_lib.metrics import LEVEL
 PARTS = ("by_blocks", "by_groups", "rest")  # of crossed.Spread
 FREEDOM = ("df_blocks", "df_groups")
 SUMMED = ("wall_share_s", "output_tokens")
-SIDES = np.array([0, -1, 1])  # the estimate, its low and its high end
+TOKENS = ("speedup_tokens", "speedup_tokens_low", "speedup_tokens_high")
 COLUMNS = [
     *LEVEL,
     "speedup_frames",
@@ -82,18 +82,15 @@ def estimate_speedups(
     """
     measured = requests[requests["phase"] == "measure"]
     shares = answered_shares(measured)
-    of_baseline = (
-        (shares["role"] == "baseline")
-        & (shares["server"] == baseline_server)
-        & (shares["concurrency"] == baseline_concurrency)
-    )
-    baseline = shares[of_baseline]
+    by_level = dict(list(shares.groupby(LEVEL, sort=False)))
+    nothing = shares.iloc[:0]
+    baseline = by_level.get((baseline_server, "baseline", baseline_concurrency), nothing)
     rows = []
     for key, level in measured[measured["role"] == "candidate"].groupby(LEVEL, sort=False):
-        answered = shares[(shares[LEVEL] == key).all(axis=1)]
-        at_least = max(key[2], baseline_concurrency)
-        compared = compare_level(answered, baseline, frames, at_least, confidence)
-        rows.append({**dict(zip(LEVEL, key, strict=True)), "complete": _complete(level, frames), **compared})
+        in_flight = max(key[2], baseline_concurrency)
+        compared = compare_level(by_level.get(key, nothing), baseline, frames, in_flight, confidence)
+        facts = {**dict(zip(LEVEL, key, strict=True)), "complete": _complete(level, frames)}
+        rows.append(facts | compared)
     table = pd.DataFrame(rows, columns=COLUMNS).assign(confidence=confidence)
     return add_simultaneous(table, confidence)
 
@@ -129,15 +126,13 @@ def compare_level(
         [totals["output_tokens"], seconds[1]], [totals["output_tokens_baseline"], seconds[0]], confidence
     )
     return {
-        **dict(zip(_ends("speedup_frames"), np.exp(estimate + half * SIDES).tolist(), strict=True)),
-        **dict(zip(_ends("speedup_tokens"), map(float, tokens), strict=True)),
+        "speedup_frames": float(np.exp(estimate)),
+        "speedup_frames_low": float(np.exp(estimate - half)),
+        "speedup_frames_high": float(np.exp(estimate + half)),
+        **dict(zip(TOKENS, map(float, tokens), strict=True)),
         **counts,
         **_spread_columns(spread),
     }
-
-
-def _ends(name: str) -> list[str]:
-    return [name, f"{name}_low", f"{name}_high"]
 
 
 def _spread_columns(spread: Spread) -> dict:

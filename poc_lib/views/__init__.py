@@ -1,0 +1,48 @@
+"""What the notebooks show: tables, banners, computed sentences. Model text is always escaped."""
+
+from poc_lib.views.results import (
+    criteria_table,
+    findings,
+    parse_rates,
+    quality_sentence,
+    speed_and_quality,
+    speed_sentence,
+    speed_table,
+    verdict_banner,
+)
+from poc_lib.views.sections import fairness_table, open_loop_table, phases_table, show_section
+from poc_lib.views.setup import (
+    describe_outcomes,
+    params_table,
+    past_speed_table,
+    replies_table,
+    servers_table,
+    show_plan,
+    simulated_banner,
+    state_banner,
+)
+from poc_lib.views.tables import table
+
+__all__ = [
+    "criteria_table",
+    "describe_outcomes",
+    "fairness_table",
+    "findings",
+    "open_loop_table",
+    "params_table",
+    "parse_rates",
+    "past_speed_table",
+    "phases_table",
+    "quality_sentence",
+    "replies_table",
+    "servers_table",
+    "show_plan",
+    "show_section",
+    "simulated_banner",
+    "speed_and_quality",
+    "speed_sentence",
+    "speed_table",
+    "state_banner",
+    "table",
+    "verdict_banner",
+]
