@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
-from coverage_page import PAGE
+from coverage_page import PAGE, SUMMARY
 from coverage_walls import LEVELS, SCENARIOS, Scenario, Walls, draw_walls, true_speedups
 from scipy import stats
 
@@ -190,6 +190,14 @@ def measure(scenario: Scenario, n_runs: int, n_blocks: int, n_frames: int, by_re
     return table_row(scenario.name, n_blocks, n_frames, judged)
 
 
+def summary_of(rows: list[list[str]]) -> str:
+    """The sentence below the table, from its rows."""
+    seen = [(int(row[1]), float(row[3].split("%")[0]) / 100) for row in rows if "hidden" not in row[0]]
+    most = [coverage for n_blocks, coverage in seen if n_blocks >= 5] or [np.nan]
+    every = [coverage for _, coverage in seen]
+    return SUMMARY.format(lowest=min(every), highest=max(every), lowest_5=min(most), highest_5=max(most))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=500, help="repetitions per row")
@@ -203,13 +211,15 @@ def main() -> None:
     facts = {"date": f"{today.day} {today:%B %Y}", "machine": asked.machine, "runs": asked.runs}
     print(PAGE.format(command=command, **facts))
     print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|")
+    rows = []
     for scenario in SCENARIOS:
         for n_frames in asked.frames:
             for n_blocks in asked.blocks:
-                row = measure(scenario, asked.runs, n_blocks, n_frames, by_requests=False)
-                print("| " + " | ".join(row) + " |", flush=True)
-    row = measure(SCENARIOS[-1], asked.runs, 3, asked.frames[0], by_requests=True)
-    print("| " + " | ".join(row) + " |", flush=True)
+                rows.append(measure(scenario, asked.runs, n_blocks, n_frames, by_requests=False))
+                print("| " + " | ".join(rows[-1]) + " |", flush=True)
+    rows.append(measure(SCENARIOS[-1], asked.runs, 3, asked.frames[0], by_requests=True))
+    print("| " + " | ".join(rows[-1]) + " |", flush=True)
+    print(summary_of(rows))
     print(f"{time.monotonic() - began_s:.0f} s", file=sys.stderr)
 
 

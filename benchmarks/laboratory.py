@@ -13,8 +13,11 @@ import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy.stats import binomtest
@@ -29,7 +32,6 @@ from benchmarks.planted_runs import (
     with_wrong_references,
     without_references,
 )
-from benchmarks.served_runs import Served, serve_run
 from poc_lib.confusion import LOOKS_DIFFERENT_BITS, ConfusionTables, examine_confusion
 from poc_lib.health import score_health, summarize_health
 
@@ -47,6 +49,7 @@ CLEAN = {
     "terse model": (Plan(0, model="terse"), lambda stage, seed: stage),
     "5 % stock phrases": (Plan(0, model="stock phrases"), lambda stage, seed: stage),
     "temperature 0": (Plan(0, model="deterministic"), lambda stage, seed: stage),
+    "temperature 0, reworded under load": (Plan(0, model="reworded"), lambda stage, seed: stage),
     "10 % wrong references": (Plan(0), lambda stage, seed: with_wrong_references(stage, 0.1, seed)),
     "no stored references": (Plan(0), lambda stage, seed: without_references(stage)),
     "no references, 5 % stock phrases": (
@@ -97,18 +100,14 @@ def judge_run(stage: Stage, requests: pd.DataFrame, plan: Plan) -> Outcome:
     )
 
 
-def clean_table(stage: Stage, n_runs: int, blocks: int) -> pd.DataFrame:
+def clean_table(
+    stage: Stage, n_runs: int, blocks: int, names: Iterable[str] = tuple(CLEAN), n_jobs: int = 1
+) -> pd.DataFrame:
     """Runs without any fault, by kind of model and references: how many raise an alarm anywhere."""
     rows = []
-    for name, (plan, change) in CLEAN.items():
-        alarms, candidates = 0, 0
-        for seed in range(n_runs):
-            drawn = change(draw_stage(stage, N_FRAMES, seed), seed)
-            tables = examine_confusion(
-                plant_run(drawn, replace(plan, seed=seed, blocks=blocks)), drawn.frames
-            )
-            alarms += bool(_accused(tables))
-            candidates += len(tables.suspicious)
+    for name in names:
+        found = _each(partial(_clean_run, stage, name, blocks), range(n_runs), n_jobs)
+        alarms = sum(alarm for alarm, _ in found)
         rows.append(
             {
                 "clean runs": name,
@@ -116,22 +115,36 @@ def clean_table(stage: Stage, n_runs: int, blocks: int) -> pd.DataFrame:
                 "n": n_runs,
                 "with an alarm": alarms,
                 "share (95 %)": _share(alarms, n_runs),
-                "answers with a sign, per run": f"{candidates / n_runs:.1f}",
+                "answers with a sign, per run": f"{sum(signs for _, signs in found) / n_runs:.1f}",
             }
         )
     return pd.DataFrame(rows)
 
 
-def grid_table(stage: Stage, plans: Iterable[Plan], n_runs: int) -> pd.DataFrame:
+def _clean_run(stage: Stage, name: str, blocks: int, seed: int) -> tuple[bool, int]:
+    plan, change = CLEAN[name]
+    drawn = change(draw_stage(stage, N_FRAMES, seed), seed)
+    tables = examine_confusion(plant_run(drawn, replace(plan, seed=seed, blocks=blocks)), drawn.frames)
+    return bool(_accused(tables)), len(tables.suspicious)
+
+
+def grid_table(stage: Stage, plans: Iterable[Plan], n_runs: int, n_jobs: int = 1) -> pd.DataFrame:
     """Each plan with ``n_runs`` seeds: what was planted, whether it was found there, and who was blamed."""
-    rows = []
-    for plan in plans:
-        outcomes = [
-            judge_run(drawn, plant_run(drawn, seeded), seeded)
-            for drawn, seeded in _seeded(stage, plan, n_runs)
-        ]
-        rows.append(_grid_row(plan, outcomes))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [_grid_row(plan, _each(partial(_planted_run, stage, plan), range(n_runs), n_jobs)) for plan in plans]
+    )
+
+
+def _planted_run(stage: Stage, plan: Plan, seed: int) -> Outcome:
+    drawn, seeded = draw_stage(stage, N_FRAMES, seed), replace(plan, seed=seed)
+    return judge_run(drawn, plant_run(drawn, seeded), seeded)
+
+
+def _each(make: Callable[[int], Any], seeds: Iterable[int], n_jobs: int) -> list:
+    if n_jobs == 1:
+        return [make(seed) for seed in seeds]
+    with ProcessPoolExecutor(n_jobs) as pool:
+        return list(pool.map(make, seeds, chunksize=5))
 
 
 def health_table(stage: Stage, plans: Iterable[Plan], n_runs: int) -> pd.DataFrame:
@@ -163,6 +176,8 @@ def health_table(stage: Stage, plans: Iterable[Plan], n_runs: int) -> pd.DataFra
 
 def served_table(folder: Path, faults: Iterable[str]) -> pd.DataFrame:
     """One run per fault through real simulated servers, as the command line would measure it."""
+    from benchmarks.served_runs import serve_run  # the whole tool; the other tables need only the checks
+
     return pd.DataFrame(
         [
             _served_row(fault, serve_run(folder, f"served-{i}", fault, N_FRAMES))
@@ -171,7 +186,7 @@ def served_table(folder: Path, faults: Iterable[str]) -> pd.DataFrame:
     )
 
 
-def _served_row(fault: str, served: Served) -> dict:
+def _served_row(fault: str, served: Any) -> dict:
     tables = examine_confusion(served.requests, served.frames)
     health = score_health(served.requests, served.frames)
     sick = health[~health["healthy"].astype(bool)]
@@ -274,13 +289,19 @@ def main() -> None:
     parser.add_argument(
         "--no-servers", action="store_true", help="leave out the runs through simulated servers"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="processes that make runs")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stage = read_stage(Path(folder))
-        _print("Clean runs", lambda: clean_table(stage, asked.clean_runs, blocks=1))
-        _print("Planted at 4 in flight only", lambda: grid_table(stage, planted_grid(), asked.runs))
+        n_clean, jobs = asked.clean_runs, asked.jobs
+        _print("Clean runs", lambda: clean_table(stage, n_clean, 1, n_jobs=jobs))
+        _print("Clean runs, three blocks", lambda: clean_table(stage, n_clean, 3, ["usual"], jobs))
         _print(
-            "At level 1, at every level, whole levels", lambda: grid_table(stage, special_plans(), asked.runs)
+            "Planted at 4 in flight only", lambda: grid_table(stage, planted_grid(), asked.runs, asked.jobs)
+        )
+        _print(
+            "At level 1, at every level, whole levels",
+            lambda: grid_table(stage, special_plans(), asked.runs, asked.jobs),
         )
         sick = [Plan(0, fault=fault, share=share, level=4) for fault in HEALTH_FLAG for share in SHARES]
         _print("Answer health", lambda: health_table(stage, sick, asked.runs))

@@ -54,7 +54,7 @@ class Plan:
     fault: str | None = None  # a name of the simulator's, or replay_previous
     share: float = 0.0  # of the requests
     level: int | None = None  # the only level at which it is planted; None: at every level
-    model: str = "usual"  # how the model answers: usual, terse, stock phrases, deterministic
+    model: str = "usual"  # how the model answers: usual, terse, stock phrases, deterministic, reworded
     levels: tuple[int, ...] = LEVELS
     baseline: bool = True
 
@@ -141,7 +141,7 @@ def _cell_rows(stage: Stage, plan: Plan, state: _State, api: str, cell: dict) ->
                 fault = None  # its own text: nothing was planted
             one_s = jittered(prefill_seconds(timing, [(1024, 576)]), timing, plan.seed, frame_id, count)
             prefill_s += one_s * (REPLAY_PREFILL_SHARE if (fault or "").startswith("replay") else 1.0)
-            pieces, finish = _pieces(stage, plan, fault, source, (plan.seed, api, frame_id, count))
+            pieces, finish = _pieces(stage, plan, fault, source, (level, plan.seed, api, frame_id, count))
             made.append((frame_id, fault, source, pieces, finish))
             state.sent.append(frame_id)
         for slot, (frame_id, fault, source, pieces, finish) in enumerate(made):
@@ -180,7 +180,7 @@ def _pieces(
 ) -> tuple[list[str], str]:
     """The answer's tokens and its finish reason."""
     answer = made_up_answer(DUPLICATE_SHA256) if source is None else stage.answers[source]
-    pieces = split_pieces(say(_saying(plan, answer, keys), one_line=True))
+    pieces = split_pieces(say(_saying(plan, answer, *keys), one_line=True))
     half = pieces[: max(1, len(pieces) // 2)]
     if fault == "truncated":
         return half, "length"
@@ -190,10 +190,11 @@ def _pieces(
     return pieces, "stop"
 
 
-def _saying(plan: Plan, answer: Answer, keys: tuple) -> Saying:
+def _saying(plan: Plan, answer: Answer, level: int, *keys: object) -> Saying:
     if plan.model == "stock phrases" and draw("stock", *keys) < 0.05:
         return STOCK_PHRASE
-    said = pick_saying(answer, 0.0 if plan.model == "deterministic" else 0.3, *keys)
+    as_ever = plan.model == "reworded" and (level == 1 or draw("as ever", *keys) < 0.7)
+    said = pick_saying(answer, 0.0 if as_ever or plan.model == "deterministic" else 0.3, *keys)
     if plan.model == "terse":
         words = f"The user is {said.activity} in {(said.apps or ('an app',))[0]}."
         return replace(said, description=words)

@@ -1,13 +1,12 @@
 """All tables of one run, derived from its files alone: no server is needed, nothing measured is changed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from poc_lib.accuracy import score_answers, summarize_agreement
 from poc_lib.canary import list_leaks, summarize_canaries
-from poc_lib.confusion import list_suspicious, summarize_confusion
+from poc_lib.confusion import examine_confusion
 from poc_lib.errors import SetupProblem
 from poc_lib.fairness import FairnessLine, fairness_lines
 from poc_lib.goodput import summarize_open_loop
@@ -23,10 +22,13 @@ from poc_lib.phases import (
     summarize_tail,
 )
 from poc_lib.plan import count_planned, plan_cells
+from poc_lib.quality import Quality, analyse_quality
 from poc_lib.runs import (
     Run,
     newest_run,
+    read_damage,
     read_events,
+    read_failed_before,
     read_frames_of,
     read_run,
     read_telemetry,
@@ -37,6 +39,12 @@ from poc_lib.sittings import interruption_lines
 from poc_lib.speed import build_speed_table
 from poc_lib.telemetry import summarize_telemetry, telemetry_table
 from poc_lib.verdict import Verdict, best_first, decide, judge_criteria
+
+TABLES = (
+    *("speed", "latency", "failures", "phases", "ceiling", "tail", "length_matched", "repeat_image"),
+    *("open_loop", "confusion", "suspicious", "signs", "canaries", "leaks", "criteria", "telemetry"),
+)
+QUALITY_TABLES = ("scores", "agreement", "calibration", "levels", "models", "labels", "health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,10 @@ class Analysis:
     length_matched: pd.DataFrame  # phases.summarize_length_matched; empty without a measured baseline
     repeat_image: pd.DataFrame  # phases.summarize_repeat_image
     open_loop: pd.DataFrame  # goodput.summarize_open_loop
-    scores: pd.DataFrame  # accuracy.score_answers: one row per answer and reference
-    agreement: pd.DataFrame  # accuracy.summarize_agreement
+    quality: Quality  # everything about single answers
     confusion: pd.DataFrame  # confusion.summarize_confusion
     suspicious: pd.DataFrame  # confusion.list_suspicious
+    signs: pd.DataFrame  # confusion.examine_confusion: one row a level and sign, with its test
     canaries: pd.DataFrame  # canary.summarize_canaries
     leaks: pd.DataFrame  # canary.list_leaks
     telemetry: pd.DataFrame  # telemetry.summarize_telemetry
@@ -67,6 +75,16 @@ class Analysis:
     baseline: Baseline
     criteria: pd.DataFrame  # verdict.judge_criteria of the candidate that the verdict speaks of
     verdicts: tuple[Verdict, ...]  # one a candidate, the best first
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """accuracy.score_answers: one row per answer and reference."""
+        return self.quality.scores
+
+    @property
+    def agreement(self) -> pd.DataFrame:
+        """accuracy.summarize_agreement: one row per level and reference."""
+        return self.quality.agreement
 
     @property
     def verdict(self) -> Verdict:
@@ -105,11 +123,10 @@ def analyse_run(run: Run, params: Params) -> Analysis:
     speed, baseline = build_speed_table(
         requests, frames, run.facts["recording_frames"], recorded_baseline(params)
     )
-    scores = score_answers(requests, frames, params.match_threshold)
-    agreement = summarize_agreement(scores)
-    confusion, canaries = summarize_confusion(requests, frames), summarize_canaries(requests)
+    quality, confused = analyse_quality(run, params, requests, frames), examine_confusion(requests, frames)
+    canaries = summarize_canaries(requests)
     judged = {
-        name: _judge(run, params, name, speed, agreement, confusion, canaries, baseline)
+        name: _judge(run, params, name, speed, quality.agreement, confused.summary, canaries, baseline)
         for name in candidates_of(run)
     }
     verdicts = best_first(verdict for verdict, _ in judged.values())
@@ -127,18 +144,20 @@ def analyse_run(run: Run, params: Params) -> Analysis:
         tail=summarize_tail(requests),
         length_matched=summarize_length_matched(requests, baseline.name, baseline.concurrency),
         repeat_image=summarize_repeat_image(requests),
-        open_loop=summarize_open_loop(requests, params.slo_ttft_s, params.slo_total_s, params.slo_share),
-        scores=scores,
-        agreement=agreement,
-        confusion=confusion,
-        suspicious=list_suspicious(requests, frames),
+        open_loop=summarize_open_loop(
+            requests, params.slo_ttft_s, params.slo_total_s, params.slo_share, len(frames)
+        ),
+        quality=quality,
+        confusion=confused.summary,
+        suspicious=confused.suspicious,
+        signs=confused.signs,
         canaries=canaries,
         leaks=list_leaks(requests),
         telemetry=summarize_telemetry(telemetry, requests, events),
         fairness=tuple(
             fairness_lines(requests, run.facts["servers"], events, telemetry, baseline, run.facts["params"])
         ),
-        interruptions=tuple(interruption_lines(requests, events)),
+        interruptions=tuple(interruption_lines(requests, events, **asdict(read_damage(run)))),
         baseline=baseline,
         criteria=judged[verdicts[0].candidate][1],
         verdicts=verdicts,
@@ -165,6 +184,7 @@ def _judge(
         params.target_tok_per_s,
         params.target_match_rate,
         n_planned=_planned_requests(run, candidate),
+        n_failed_before=sum(reply.server == candidate for reply in read_failed_before(run)),
     )
     return decide(candidate, speed, canaries, criteria, baseline), criteria
 
@@ -231,11 +251,8 @@ def recorded_baseline(params: Params) -> Baseline:
 
 def write_tables(analysis: Analysis) -> list[Path]:
     """Write every table of the analysis as CSV below the run folder."""
-    names = (
-        *("speed", "latency", "failures", "phases", "ceiling", "tail", "length_matched", "repeat_image"),
-        *("open_loop", "scores", "agreement", "confusion", "suspicious", "canaries", "leaks"),
-        *("criteria", "telemetry"),
-    )
-    paths = [write_table(analysis.run, name, getattr(analysis, name)) for name in names]
+    tables = {name: getattr(analysis, name) for name in TABLES}
+    tables |= {name: getattr(analysis.quality, name) for name in QUALITY_TABLES}
+    paths = [write_table(analysis.run, name, table) for name, table in tables.items()]
     requests = analysis.requests.drop(columns=["arrivals_s"])  # the long list stays in requests.jsonl
     return [*paths, write_table(analysis.run, "requests", requests)]

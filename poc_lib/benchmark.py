@@ -124,7 +124,7 @@ async def _run_slot(load: Load, cell: Cell, state: CellState, slot: int, counted
 def count_reply(state: CellState, reply: Reply, stop_after_failures: int) -> None:
     """Take a reply into the cell's state; the given number of failures in a row ends the cell."""
     state.n_done += 1
-    if reply.error_class is None:
+    if reply.error_class in (None, "aborted"):  # what we gave up ourselves says nothing of the server
         state.failures_in_row = 0
         return
     state.n_failed += 1

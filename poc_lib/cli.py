@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from poc_lib.params import PROJECT_ROOT, Params
 from poc_lib.params_reading import new_run_id, read_params, validate_params
 from poc_lib.progress import describe_progress
 from poc_lib.report.export import export_notebook
+from poc_lib.stopping import exit_status, note_stop, reason_of, stopping_program
 
 NOTEBOOKS = ("setup_check", "benchmark", "accuracy", "report")
 SHORT_FLAGS = {
@@ -30,7 +32,6 @@ SHORT_FLAGS = {
     "candidate_url": "--server",
 }
 EXIT_PROBLEM = 2
-EXIT_INTERRUPTED = 130
 LOG_EVERY_S = 10.0
 MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
@@ -120,13 +121,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done, 1: a notebook failed or the machine is not ready, 2: a wrong set-up."""
     try:
         command, params = read_arguments(sys.argv[1:] if arguments is None else arguments)
-        return {"run": run_all, "check": run_check, "report": run_report}[command](params)
+        with stopping_program():
+            return {"run": run_all, "check": run_check, "report": run_report}[command](params)
     except SetupProblem as problem:
         print(f"problem: {problem}", file=sys.stderr)
         return EXIT_PROBLEM
-    except KeyboardInterrupt:
-        print("stopped; what was answered is on file, and the same run_id continues it", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        with suppress(OSError):  # the terminal is gone
+            print("stopped; what was answered is on file, and the same run_id continues it", file=sys.stderr)
+        return exit_status(stop)
 
 
 def run_all(params: Params) -> int:
@@ -193,6 +196,9 @@ def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
             extra_arguments=["--IPKernelApp.log_level=50"],  # hides a warning of every kernel start
             cwd=PROJECT_ROOT,
         )
+    except KeyboardInterrupt as stop:
+        note_stop(folder, reason_of(stop))  # the kernel is gone already, in the middle of its work
+        raise
     except PapermillExecutionError as error:
         return f"{error.evalue}" if error.ename == "SetupProblem" else f"{error.ename}: {error.evalue}"
     finally:

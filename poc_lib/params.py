@@ -92,6 +92,9 @@ class Params(BaseModel):
     timeout_s: float = Field(600.0, gt=0, description="seconds without a byte before a request has failed")
     connect_timeout_s: float = Field(10.0, gt=0, description="seconds to connect before a request has failed")
     stop_after_failures: int = Field(10, ge=1, description="failures in a row that end a cell early")
+    retry_failed: bool = Field(
+        False, description="send failed requests again when a run goes on; the failures stay on record"
+    )
     telemetry_every_s: float = Field(
         1.0, ge=0, description="seconds between samples of servers and machine; 0: none are taken"
     )

@@ -13,9 +13,9 @@ from poc_lib.images import scale_image
 from poc_lib.params import DEMO, PROMPTS_DIR, Params
 from poc_lib.params_reading import new_run_id
 from poc_lib.plan import plan_cells
-from poc_lib.records import Cell, Frame, ServerIdentity, ServerSpec
+from poc_lib.records import FAILURE_CLASSES, Cell, Frame, ServerIdentity, ServerSpec
 from poc_lib.run_facts import read_run_facts
-from poc_lib.runs import Run, next_sitting, open_run
+from poc_lib.runs import Run, next_sitting, open_run, take_back_failures
 from poc_lib.servers import ChatSettings, PreparedRequest, check_server, prepare_requests
 from poc_lib.simulator.canaries import add_canary_answers
 from poc_lib.simulator.process import SimulatorProcess, start_simulator, stop_simulator
@@ -110,6 +110,8 @@ async def open_session(params: Params) -> Session:
         raise SetupProblem("; ".join(problems))
     run = open_run(folder, read_run_facts(params, every, frames, identities), frames)
     refuse_changed_servers(run.facts["servers"], identities)
+    if params.retry_failed:
+        take_back_failures(run, set(FAILURE_CLASSES) - {"aborted"})
     settings = chat_settings(params)
     return Session(
         params=params,

@@ -11,8 +11,17 @@ ENDS = ("low", "high")
 FROM_SPEEDUPS = [
     *("speedup_frames_low", "speedup_frames_high", "speedup_tokens_low", "speedup_tokens_high"),
     *("simultaneous_low", "simultaneous_high", "n_simultaneous"),
-    *("n_frames", "n_blocks", "n_groups", "block_share", "between_blocks_known", "more_blocks"),
+    *(
+        "n_frames",
+        "n_blocks",
+        "n_groups",
+        "block_share",
+        "between_blocks_known",
+        "between_groups_known",
+        "more_blocks",
+    ),
 ]
+COUNTED_IN_ALL = ["n_requests", "n_ok", "n_failed", "n_not_sent", "complete"]
 ONE_BLOCK_NEEDS = 2  # more blocks before the differences between blocks can be seen at all
 
 
@@ -31,8 +40,15 @@ def build_speed_table(
     (``*_low``, ``*_high``), and FROM_SPEEDUPS: the speed-up's intervals (intervals.estimate_speedups), with
     ``more_blocks`` that would bring it off every threshold of the verdict (NaN: none needed, or not enough).
     Against recorded figures the interval holds the candidate's uncertainty alone.
+
+    Rates come from cells that were measured in one sitting wherever a level has one (``blocks_left_out``
+    counts the others): what was in flight when a sitting broke off took the server's time and counts
+    nowhere, and the slots fill up twice. Answers, failures and lost frames are counted over all cells.
     """
+    every = summarize_speed(requests, len(frames), recording_frames)
+    requests = without_interrupted(requests)
     speed = summarize_speed(requests, len(frames), recording_frames)
+    speed = _with_counts_of_all(speed, every)
     baseline = pick_baseline(speed, recorded)
     rates = rate_intervals(requests, frames)
     own = [f"{rate}_{end}" for rate in RATES for end in ENDS]
@@ -43,8 +59,26 @@ def build_speed_table(
     else:
         speedups = _against_recorded(speed, requests, frames, baseline)
     table = speed.merge(speedups[[*LEVEL, *FROM_SPEEDUPS]], on=LEVEL, how="left")
-    known = table["between_blocks_known"].astype("boolean").fillna(False).astype(bool)
-    return table.assign(between_blocks_known=known), baseline
+    for name in ("between_blocks_known", "between_groups_known"):
+        table[name] = table[name].eq(True)
+    return table, baseline
+
+
+def without_interrupted(requests: pd.DataFrame) -> pd.DataFrame:
+    """The requests without the cells measured in several sittings, where their level has others."""
+    measured = requests[requests["phase"] == "measure"]
+    sittings = measured.groupby([*LEVEL, "block"])["sitting"].transform("nunique")
+    broken = sittings[sittings > 1].index
+    whole = measured.drop(index=broken).groupby(LEVEL).size()
+    levels = pd.MultiIndex.from_frame(measured.loc[broken, LEVEL])
+    return requests.drop(index=broken[levels.isin(whole.index)])
+
+
+def _with_counts_of_all(speed: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
+    """Rates of ``speed``, counts and completeness of ``every``."""
+    both = speed.merge(every[[*LEVEL, *COUNTED_IN_ALL, "blocks"]], on=LEVEL, suffixes=("", "_of_all"))
+    counts = {name: both[f"{name}_of_all"] for name in COUNTED_IN_ALL}
+    return both[speed.columns].assign(**counts, blocks_left_out=both["blocks_of_all"] - both["blocks"])
 
 
 def _more_blocks(row: pd.Series) -> float:
@@ -76,5 +110,6 @@ def _against_recorded(
         n_groups=rows["n_groups"],
         block_share=np.nan,
         between_blocks_known=rows["n_blocks"] > 1,
+        between_groups_known=rows["n_groups"] > 1,
         more_blocks=np.where(rows["n_blocks"] > 1, np.nan, ONE_BLOCK_NEEDS),
     )

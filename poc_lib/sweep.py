@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 
 import httpx
@@ -10,14 +10,16 @@ import pandas as pd
 
 from poc_lib.benchmark import CellOutcome, Load, Progress, remaining_requests, run_cell, warmup_cell
 from poc_lib.canary import aborted_ids, canary_plan, send_and_abort
+from poc_lib.errors import SetupProblem
 from poc_lib.open_loop import run_open_cell
 from poc_lib.params import Params
 from poc_lib.plan import describe_cell
 from poc_lib.progress import notebook_progress
 from poc_lib.records import Cell, Frame, Reply, ServerSpec
-from poc_lib.runs import append_event, next_sitting, read_replies, reply_writer
+from poc_lib.runs import append_event, next_sitting, read_replies, reply_writer, sync_run
 from poc_lib.servers import PreparedRequest, Sending, clear_cache, send_request
 from poc_lib.session import Session, close_session, open_session
+from poc_lib.stopping import bare_problems, reason_of, stopping_task
 from poc_lib.telemetry import sampling, snapshot_counters
 
 WARM_COLUMNS = ["server", "concurrency", "frame_id", "ttft_s", "total_s", "server_load_s"]
@@ -34,7 +36,7 @@ async def warm_up(session: Session) -> pd.DataFrame:
     rows: list[Reply] = []
     if session.params.warmup_requests and (todo := remaining_cells(session)):
         waiting = {(cell.server, cell.concurrency) for cell in todo}
-        with reply_writer(session.run) as write:
+        with bare_problems(), reply_writer(session.run) as write:
             load = _load(session, lambda reply: (write(reply), rows.append(reply)))
             for spec in session.servers:
                 for level in (level for level in spec.concurrency if (spec.name, level) in waiting):
@@ -61,9 +63,9 @@ async def measure(session: Session) -> list[CellOutcome]:
     outcomes: list[CellOutcome] = []
     if not total:
         return outcomes
-    with reply_writer(session.run) as write:
+    with stopping_task(), reply_writer(session.run) as write:
         load = _load(session, write, shown=True)
-        with _sitting_noted(session, total), _telemetry(session, load):
+        with _sitting_noted(session, total), bare_problems(), _telemetry(session, load):
             for cell, frame_ids in todo.items():
                 outcomes.append(await _measure_cell(session, load, cell, frame_ids, outcomes, total))
     return outcomes
@@ -84,15 +86,15 @@ async def run_sitting(params: Params) -> Session:
 def _sitting_noted(session: Session, n_requests: int) -> Iterator[None]:
     """The sitting's first and last event; a sitting that was killed has no last one."""
     servers = [asdict(identity) for identity in session.identities]
-    append_event(
-        session.run, "sitting_started", sitting=session.sitting, requests=n_requests, servers=servers
-    )
-    end = "sitting_stopped"
+    facts = {"sitting": session.sitting}
+    append_event(session.run, "sitting_started", **facts, requests=n_requests, servers=servers)
     try:
         yield
-        end = "sitting_ended"
-    finally:
-        append_event(session.run, end, sitting=session.sitting)
+    except (SetupProblem, KeyboardInterrupt, asyncio.CancelledError) as stop:
+        with suppress(SetupProblem):  # a full disk takes no event either
+            append_event(session.run, "sitting_stopped", **facts, because=reason_of(stop))
+        raise
+    append_event(session.run, "sitting_ended", **facts)
 
 
 async def _measure_cell(
@@ -128,6 +130,7 @@ async def _measure_cell(
         stopped_because=outcome.stopped_because,
         counters=await _counters(session, spec),
     )
+    sync_run(session.run)
     return outcome
 
 

@@ -51,7 +51,7 @@ HOSTILE = (
 
 
 def example_params(folder: Path, **changes) -> Params:
-    values = {"n_frames": len(SCREENS), "outputs_dir": str(folder), "concurrency": [1, 2, 4, 8]}
+    values = {"n_frames": len(SCREENS), "outputs_dir": str(folder), "concurrency": [1, 2, 4, 8], "blocks": 1}
     return Params(**(values | changes))
 
 
@@ -167,7 +167,7 @@ def _plant_fault(reply: Reply, level: int, i: int, frames: list[Frame]) -> None:
         )
     if level == 4 and i in (6, 7):
         reply.text = answer_line(1)
-    if level == 4 and i == 3:
+    if i == 3:
         reply.text = f"description: {HOSTILE} | activity: meeting | apps: [Zoom] | topics: [roadmap]"
 
 

@@ -82,7 +82,7 @@ def test_the_ratio_is_difflibs_own_to_the_last_digit():
     assert difflib_ratio(EDITOR, BROWSER) != difflib_ratio(BROWSER, EDITOR)  # the reference comes first
 
 
-def test_a_thousand_pairs_at_once_have_difflibs_values_and_each_answer_is_learned_once():
+def test_a_thousand_pairs_at_once_have_difflibs_values():
     draw = random.Random(0)
     words = f"{EDITOR} {BROWSER} {MEETING} été 🖥".split()
     texts = [" ".join(draw.choices(words, k=draw.randint(0, 90))) for _ in range(150)]  # 200 letters and more
@@ -347,6 +347,8 @@ def test_embedding_vectors_are_looked_up_by_the_texts_that_are_listed():
     requests, frames = requests_of(reply("f1", line(EDITOR)), reply("f2", BROWSER)), [frame("f1", MEETING)]
     texts = texts_of(requests, pd.DataFrame(frames))
     assert texts == sorted([EDITOR, BROWSER, MEETING])
+    labels = pd.DataFrame({"description": ["by hand", None, EDITOR]})
+    assert texts_of(requests, pd.DataFrame(frames), labels) == sorted([*texts, "by hand"])
     vectors = {text: [1.0, i] for i, text in enumerate(texts)}
     found = score_answers(requests, pd.DataFrame(frames), 0.8, vectors)["embedding_cosine"]
     a, b = texts.index(EDITOR), texts.index(MEETING)

@@ -185,13 +185,15 @@ AGAIN = [f"{text} memory" for text in TEXTS]
 
 
 def test_agreement_is_placed_between_another_screen_and_the_baseline_again():
-    replies = [*answers(TEXTS, **BASELINE), *answers(AGAIN, **BASELINE, block=1), *answers(TEXTS)]
-    row = calibration(replies).loc[("vllm-mlx", "stored reference", "tfidf_cosine")]
-    assert (row.own_mean, row.other_mean) == (pytest.approx(1.0), 0.0)
+    texts = [f"window {text}" for text in TEXTS]
+    replies = [*answers(texts, **BASELINE), *answers(AGAIN, **BASELINE, block=1), *answers(texts)]
+    row = calibration(replies, texts).loc[("vllm-mlx", "stored reference", "tfidf_cosine")]
+    assert row.own_mean == pytest.approx(1.0)
+    assert 0 < row.other_mean < 0.2
     assert (row.n_own, row.n_other, row.n_frames, row.n_groups, row.n_ceiling) == (4, 12, 4, 4, 4)
     assert row.ceiling_of == "ollama"
     assert 0.5 < row.ceiling_mean < 0.95
-    assert row.position == pytest.approx(1 / row.ceiling_mean)
+    assert row.position == pytest.approx((1 - row.other_mean) / (row.ceiling_mean - row.other_mean))
     assert (row.auc, row.ceiling_same_text, row.match_rate_plan) == (1.0, 0.0, 1.0)
     assert (row.match_rate_calibrated, row.false_match_rate) == (1.0, 0.0)
 
@@ -222,7 +224,7 @@ def test_frames_that_look_alike_or_have_no_hash_are_no_other_frames():
 
 
 def test_a_level_is_judged_by_the_threshold_of_the_lowest_one():
-    worse = [*TEXTS[:2], TEXTS[3], TEXTS[2]]
+    worse = [*AGAIN[:2], TEXTS[3], TEXTS[2]]
     frames = frames_of(TEXTS, FAR)
     found = summarize_calibration(table([*answers(TEXTS), *answers(worse, concurrency=8)]), frames, 0.8)
     found = found[found["measure"] == "tfidf_cosine"].set_index("concurrency")

@@ -22,6 +22,7 @@ def scored(*replies, labels):
     [
         ("Editing frames.py", "FRAMES.PY", True),
         ("concatenate", "cat", False),
+        ("bobcat", "cat", False),
         ("error  E42\nin main", "e42 in", True),
         ("in Visual Studio Code", "VS Code|Visual Studio Code", True),
         ("in Vim", "VS Code|Visual Studio Code", False),

@@ -1,7 +1,7 @@
 import itertools
 import re
 
-from poc_lib.demo.canvas import SIZE, font, wrap
+from poc_lib.canvas import SIZE, font, wrap
 from poc_lib.demo.code import CODE_SIZE
 from poc_lib.demo.script import read_day
 

@@ -78,6 +78,8 @@ def test_a_model_that_can_think_and_did_not_is_a_note():
     capable = THEIRS | {"details": {"capabilities": ["vision", "thinking"]}}
     line = only(identities=(OURS, capable), about="thinking")
     assert "none of its 1 answers" in line.text
+    thought = only(reply(), ollama(reasoning_chars=9), identities=(OURS, capable), about="thinking")
+    assert "preceded by thinking" in thought.text
     assert line.severity == "note"
 
 
@@ -159,7 +161,7 @@ def test_a_baseline_tried_at_several_levels_says_which_was_best():
 
 
 def test_recorded_figures_are_a_warning_and_compared_with_nothing():
-    found = lines(reply(output_tokens=900), baseline=RECORDED, identities=(OURS,))
+    found = lines(reply(output_tokens=900), ollama(), baseline=RECORDED)
     assert [(line.about, line.severity) for line in found] == [("baseline", "warning")]
     assert "0.125 frames/s and 38 output tok/s are recorded" in found[0].text
 

@@ -64,6 +64,14 @@ def test_a_median_lies_inside_its_interval_and_a_p95_of_few_answers_has_no_upper
     assert total["p95_low"] < total["p95"]
 
 
+def test_a_failed_request_has_no_latency():
+    rows = [*cell("vllm-mlx", np.ones(8)), *cell("vllm-mlx", np.ones(7), block=1)]
+    lossy = table([*rows, failed("f7", block=1, start_s=7.0, total_s=0.1)])
+    total = latency_intervals(lossy, frames_table(8)).set_index("measure").loc["total_s"]
+    assert total["n"] == 15
+    assert total[["p50_low", "p50", "p50_high"]].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_alike_frames_tell_less_about_a_median():
     requests = run(n_blocks=3, own_blocks=0.0, scene=6)
     seen = latency_intervals(requests, frames_table(24, alike=6)).set_index("measure")

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from poc_lib.intervals import blocks_to_settle, estimate_speedups, frames_to_settle, spanned_thresholds
 from poc_lib.intervals.settle import expected_half_width
@@ -62,10 +63,16 @@ def test_where_blocks_differ_and_frames_do_not_only_more_blocks_help():
     assert frames_to_settle(row) is None
 
 
+def test_more_blocks_also_bring_degrees_of_freedom():
+    row = row_of(2.0, var_by_blocks=0.01, var_by_groups=0.0, var_rest=0.0)
+    now, then = expected_half_width(row, np.array([3, 12]), np.array([24, 24]))
+    assert then / now == pytest.approx(stats.t.isf(0.025, 11) / stats.t.isf(0.025, 2) / 2)
+
+
 def test_one_block_tells_nothing_about_more_of_them():
     requests = run(n_blocks=1)
     row = estimate_speedups(requests, frames_table(24), "ollama", 1).iloc[0]
-    assert blocks_to_settle(row) is None
+    assert blocks_to_settle(row, thresholds=(1.0, 10.0)) is None
 
 
 def test_other_thresholds_can_be_asked_for():

@@ -61,6 +61,18 @@ def test_answers_that_agree_in_their_group_count_once():
     assert found.high - found.low > share_interval(successes, range(18)).high - 0.5
 
 
+def test_few_groups_are_worth_less_than_their_values_even_where_they_look_independent():
+    successes, groups = [1, 0] * 6, np.repeat(range(6), 2)  # every group holds one of each
+    expected = 12 * (stats.t.isf(0.025, 11) / stats.t.isf(0.025, 5)) ** 2
+    assert share_interval(successes, groups).n_effective == pytest.approx(expected)
+
+
+def test_groups_more_even_than_chance_are_never_worth_more_than_their_values():
+    successes = [1, 1, 0, 0, *[1, 0] * 38]
+    found = share_interval(successes, np.repeat(range(40), 2))
+    assert 70 < found.n_effective <= found.n == 80
+
+
 def test_no_success_at_all_still_leaves_room_and_counts_groups_not_values():
     found = share_interval([0] * 30, np.repeat(range(10), 3))
     expected = stats.binomtest(0, 10).proportion_ci(method="wilson")

@@ -79,6 +79,12 @@ def test_more_blocks_narrow_the_interval():
     assert widths[1] > 1.3 * widths[2]
 
 
+def test_a_wave_is_one_group_where_enough_of_them_are_there():
+    requests = run(n_frames=48, speedups={1: 2.0, 8: 3.0})
+    found = estimate_speedups(requests, frames_table(48), "ollama", 1).set_index("concurrency")
+    assert found["n_groups"].to_dict() == {1: 8, 8: 6}
+
+
 def test_one_block_is_flagged_and_keeps_the_interval_of_its_frames():
     row = only(run(n_blocks=1))
     assert not row["between_blocks_known"]

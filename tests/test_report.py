@@ -180,7 +180,7 @@ def test_markdown_and_html_have_the_same_sections_and_figures(html, markdown, si
 
 def test_numbers_that_are_not_known_are_said_to_be_so(html):
     ollama = html[html.index('<td class="plain" data-label="server">ollama') :]
-    assert 'data-label="× baseline">n/a</td>' in ollama[: ollama.index("</tr>")]
+    assert 'data-label="× baseline (95 % interval)">n/a</td>' in ollama[: ollama.index("</tr>")]
     assert not re.search(r">\s*nan\b", html)
 
 

@@ -46,6 +46,7 @@ def row(level, speedup, bounds=None, server="vllm-mlx", role="candidate", tok=20
         "n_blocks": 3,
         "n_simultaneous": 1,
         "between_blocks_known": True,
+        "between_groups_known": True,
         "more_blocks": 2.0,
     }
     return values | changes
@@ -59,7 +60,7 @@ def speed(*rows):
 
 
 def confusion(level=4, n_judged=10, server="vllm-mlx", state=None, **signs):
-    counts = {"duplicates": 0, "wrong_neighbours": 0, "replays": 0} | signs
+    counts = {"duplicates": 0, "wrong_neighbours": 0, "replays": 0, "misplaced": 0} | signs
     values = {"server": server, "role": "candidate", "concurrency": level, "n_answers": 12}
     state = state or ("suspicion" if signs else "none found")
     return pd.DataFrame([values | {"n_judged": n_judged, "state": state} | counts])
@@ -143,6 +144,12 @@ def test_one_block_is_inconclusive_however_narrow_its_interval():
     assert verdict.label == INCONCLUSIVE
     assert "cannot hold what differs from one block to the next" in verdict.sentence
     assert verdict_on(speed(row(4, 5.0, NO_BOUNDS))).label == INCONCLUSIVE
+
+
+def test_a_still_screen_is_inconclusive_since_other_screens_may_differ():
+    verdict = verdict_on(speed(row(4, 5.0, between_groups_known=False)))
+    assert verdict.label == INCONCLUSIVE
+    assert "All frames look alike" in verdict.sentence
 
 
 def test_the_level_with_the_best_lower_bound_is_chosen_not_the_luckiest():

@@ -97,18 +97,17 @@ def _server_rows(
     match_threshold: float,
 ) -> Iterator[dict]:
     of_server = run.rows[run.rows["server"] == server]
-    thresholds = None
+    thresholds: dict[str, tuple[float, np.ndarray]] = {}
     for concurrency, level in of_server.groupby("concurrency"):
-        pairs = pairs_of_level(run, level, others, with_ocr=against == STORED_REFERENCE)
-        if thresholds is None:  # the lowest level comes first
-            thresholds = {measure: separating_thresholds(found) for measure, found in pairs.items()}
         key = {
             "server": server,
             "role": level["role"].iloc[0],
             "concurrency": concurrency,
             "against": against,
         }
-        for measure, found in pairs.items():
+        for measure, found in pairs_of_level(run, level, others, with_ocr=against == STORED_REFERENCE):
+            if measure not in thresholds:  # the lowest level comes first
+                thresholds[measure] = separating_thresholds(found)
             yield (
                 key
                 | {"measure": measure}

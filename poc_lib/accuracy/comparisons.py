@@ -60,7 +60,6 @@ def compare_levels(
     rows = [
         row
         for _, of_server in held.groupby("server", sort=False)
-        if of_server["concurrency"].nunique() >= 2
         for row in _level_rows(of_server, groups, margin)
     ]
     table = _scored_rows(rows, LEVELS_COLUMNS).drop(columns=["same_text", "n_same_text"])

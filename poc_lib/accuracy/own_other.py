@@ -1,6 +1,6 @@
 """The pairs that a calibration rests on: answers with their own frame's reference, and with other frames'."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -62,8 +62,8 @@ def read_sides(
 
 def pairs_of_level(
     run: RunSides, level: pd.DataFrame, references: Mapping[str, Side], with_ocr: bool = False
-) -> dict[str, OwnOther]:
-    """By measure the own and the other pairs of one server's level.
+) -> Iterator[tuple[str, OwnOther]]:
+    """Measure by measure, to hold one matrix at a time, the own and the other pairs of one server's level.
 
     Args:
         level: its rows of ``run.rows``.
@@ -77,14 +77,12 @@ def pairs_of_level(
     others = [references.get(frame_id, nothing) for frame_id in run.frame_ids]
     own = score_pairs(answers, [others[i] for i in own_frame], run.vectors, run.embeddings)
     first = _first_answers(answers, own_frame, len(run.frame_ids))
-    found = {}
     for measure in MEASURES:
         if measure != "embedding_cosine" or run.embeddings is not None:
             other = _other_matrix(measure, run, first, others)
-            found[measure] = OwnOther(own[measure].to_numpy(), own_frame, other, run.group)
+            yield measure, OwnOther(own[measure].to_numpy(), own_frame, other, run.group)
     if with_ocr and run.ocr:
-        found[OCR_SHARE] = _ocr_pairs(run, answers, own_frame, first)
-    return found
+        yield OCR_SHARE, _ocr_pairs(run, answers, own_frame, first)
 
 
 def lowest_level(rows: pd.DataFrame, server: str) -> pd.DataFrame:

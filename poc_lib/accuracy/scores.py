@@ -84,12 +84,18 @@ def score_answers(
     return scores[list(SCORE_COLUMNS)]
 
 
-def texts_of(requests: pd.DataFrame, frames: pd.DataFrame) -> list[str]:
-    """The distinct texts that ``score_answers`` compares, sorted: what an embedding model is to be sent."""
+def texts_of(requests: pd.DataFrame, frames: pd.DataFrame, labels: pd.DataFrame | None = None) -> list[str]:
+    """The distinct texts that are compared, sorted: what an embedding model is to be sent.
+
+    Args:
+        requests, frames: as for ``score_answers``.
+        labels: of ``labels.read_labels``, whose descriptions ``score_labels`` compares; None: none.
+    """
     rows = measured(requests)
     answers = answer_sides(rows) if len(rows) else []
     sides = [*answers, *reference_sides(frames).values()]
-    return sorted({side.text for side in sides if not side.problem})
+    labelled = labels["description"].dropna() if labels is not None and "description" in labels else []
+    return sorted({side.text for side in sides if not side.problem} | set(labelled))
 
 
 def baseline_answers(rows: pd.DataFrame, sides: list[Side]) -> dict[str, dict[str, dict[int, Side]]]:

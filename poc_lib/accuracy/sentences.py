@@ -95,7 +95,7 @@ def _separation(row: pd.Series) -> str:
     if pd.notna(row["match_rate_calibrated"]):
         low, high = row["match_rate_low"], row["match_rate_high"]
         text += (
-            f", {row['match_rate_calibrated']:.0%} ({low:.0%} to {high:.0%}) above the one that separates best "
-            f"({row['threshold']:.2f}), as do {row['false_match_rate']:.0%} of other frames' pairs"
+            f", {row['match_rate_calibrated']:.0%} ({low:.0%} to {high:.0%}) above the one that separates "
+            f"best ({row['threshold']:.2f}), as do {row['false_match_rate']:.0%} of other frames' pairs"
         )
     return f"{text}."

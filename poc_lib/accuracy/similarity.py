@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,33 +23,21 @@ class TextVectors:
     row_of: dict[str, int]  # text -> its row
 
 
+@lru_cache(maxsize=50_000)
 def difflib_ratio(reference: str, answer: str) -> float:
     """``difflib.SequenceMatcher(None, reference, answer).ratio()``: 2 × matching characters ÷ all characters.
 
     Case counts, and so does the order of the two. Autojunk stays on, as in the plan that named this measure:
     in an answer of 200 characters or more, characters that make up over 1 % of it start no match, so the
-    ratio of long texts is far lower than that of short ones with as much in common.
+    ratio of long texts is far lower than that of short ones with as much in common. Computed once for equal
+    pairs, of which every table of a run has the same.
     """
     return SequenceMatcher(None, reference, answer).ratio()
 
 
-def difflib_ratios(references: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """``difflib_ratio`` of each reference with its partner in ``answers``: n values, 0 to 1.
-
-    Equal pairs are computed once, and what difflib learns about an answer serves all its references.
-    """
-    by_answer: dict[str, dict[str, float]] = {}
-    for reference, answer in zip(references, answers, strict=True):
-        by_answer.setdefault(answer, {})[reference] = 0.0
-    matcher = SequenceMatcher()
-    for answer, ratios in by_answer.items():
-        matcher.set_seq2(answer)
-        for reference in ratios:
-            matcher.set_seq1(reference)
-            ratios[reference] = matcher.ratio()
-    return np.array(
-        [by_answer[answer][reference] for reference, answer in zip(references, answers, strict=True)]
-    )
+def difflib_ratios(references: Iterable[str], answers: Iterable[str]) -> np.ndarray:
+    """``difflib_ratio`` of each reference with its partner in ``answers``: n values, 0 to 1."""
+    return np.array([difflib_ratio(*pair) for pair in zip(references, answers, strict=True)])
 
 
 def vectorize_texts(texts: Iterable[str]) -> TextVectors:
@@ -57,7 +46,11 @@ def vectorize_texts(texts: Iterable[str]) -> TextVectors:
 
     Distinct texts only, so that measuring more levels or blocks does not change what counts as a rare word.
     """
-    distinct = sorted(set(texts))
+    return _vectorize(tuple(sorted(set(texts))))
+
+
+@lru_cache(maxsize=2)  # several tables of a run are fitted on the same texts
+def _vectorize(distinct: tuple[str, ...]) -> TextVectors:
     row_of = {text: row for row, text in enumerate(distinct)}
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+")
     has_words = vectorizer.build_analyzer()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from poc_lib.canary.codes import shown_code
 from poc_lib.canary.wording import PARTS, PROJECTS, draw_names, sentences, shell_lines, source_lines
-from poc_lib.demo.canvas import Box, Canvas, box, dot, font, new_canvas, shadow, text
+from poc_lib.canvas import Box, Canvas, box, dot, font, new_canvas, shadow, text
 
 REFERENCE_WIDTH = 1024  # lengths below are pixels of a picture this wide
 LABEL = "CHECK CODE"  # the words by which the prompt names it

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from poc_lib.confusion.evidence import Evidence
@@ -10,11 +9,10 @@ from poc_lib.confusion.fits import OWN
 from poc_lib.confusion.limits import ConfusionLimits
 from poc_lib.confusion.placing import MISPLACED_CHANCE
 from poc_lib.confusion.repeats import PREVIOUS, replays_among
-from poc_lib.confusion.tables import CELL, frame_distances
+from poc_lib.confusion.sources import REPLAY_FIRST, REPLAY_PREVIOUS, replayed_sources
+from poc_lib.confusion.tables import CELL
 
 WRONG_IMAGE = "wrong image"
-REPLAY_PREVIOUS = "replay of the previous answer"
-REPLAY_FIRST = "replay of the first answer"
 DUPLICATE = "duplicate"
 SUSPICION, WITHIN_CHANCE, NONE_FOUND, NOT_TOLD = (
     "suspicion",
@@ -30,27 +28,37 @@ def name_causes(
 ) -> pd.DataFrame:
     """One row per answer with a sign, in sending order, with SUSPICIOUS_COLUMNS.
 
-    The cause is the most specific one that the signs bear out: a replay (nearly the text of the previous or
-    first answer, and too fast), or an answer about the first answer's frame where more than one is; else a
-    wrong image (it fits another one); else a duplicate. A duplicate whose answer clearly fits its own image
-    is put down to the answer that it equals, if that one does not. ``state``: "suspicion" at a level where
-    the run's signs exceed chance, else "within chance".
+    The cause is the most specific one that the signs bear out: a replay (too fast, or of the frame that most
+    of a level's wrong answers are about, see ``replayed_sources``); else a wrong image (it fits another one);
+    else a duplicate. A duplicate whose answer clearly fits its own image is put down to the answer that it
+    equals, if that one does not. ``state``: "suspicion" at a level where the signs exceed chance, unless
+    the same frame is taken for the same other one at a level where they do not; else "within chance".
     """
     signs: dict[int, list[tuple]] = {}
     for index, *sign in _all_signs(evidence):
         signs.setdefault(index, []).append(tuple(sign))
-    of_first = _replays_of_first(evidence, frames, limits)
+    replayed = replayed_sources(evidence, frames, limits)
+    calm = _seen_at_calm_levels(evidence, suspicious_levels)
     rows = []
     for index in sorted(signs):
         answer, found = evidence.answers.loc[index], signs[index]
         sign, cause, other = found[0][:3]
         key = tuple(answer[name] for name in CELL)
-        if index in of_first or (cause == DUPLICATE and (*key, other) in of_first):
-            cause = REPLAY_FIRST
-        state = SUSPICION if key[:-1] in suspicious_levels else WITHIN_CHANCE
+        if cause == DUPLICATE:
+            cause = replayed.get((*key, other), cause)
+        cause = replayed.get(index, cause)
+        suspicious = key[:-1] in suspicious_levels and (answer["frame_id"], other) not in calm
+        state = SUSPICION if suspicious else WITHIN_CHANCE
         names, phrases = "; ".join(s[0] for s in found), "; ".join(s[3] for s in found)
         rows.append((*key, answer["frame_id"], other, sign, cause, state, names, phrases))
     return pd.DataFrame(rows, columns=list(SUSPICIOUS_COLUMNS))
+
+
+def _seen_at_calm_levels(evidence: Evidence, suspicious_levels: set[tuple]) -> set[tuple[str, str]]:
+    """(frame, the frame it fits instead) of the wrong neighbours at levels where nothing exceeds chance."""
+    rows = evidence.wrong.itertuples(index=False)
+    at_calm = [row for row in rows if (row.server, row.role, row.concurrency) not in suspicious_levels]
+    return {(row.frame_id, row.fits_frame_id) for row in at_calm}
 
 
 def _all_signs(evidence: Evidence) -> Iterator[tuple]:
@@ -81,24 +89,6 @@ def _blamed_duplicates(evidence: Evidence) -> Iterator[tuple[int, str, str]]:
         if index not in blamed:
             blamed.add(index)
             yield index, other, _duplicate_phrase(row)
-
-
-def _replays_of_first(evidence: Evidence, frames: pd.DataFrame, limits: ConfusionLimits) -> set:
-    """The answers that fit the frame of the cell's or server's first answer, where several of a cell do.
-
-    By index, and by (server, role, concurrency, block, frame_id), the first frame's own among the latter.
-    """
-    answers, found = evidence.answers, set()
-    starts = answers.drop_duplicates(CELL).set_index(CELL)["frame_id"]
-    for key, cell in evidence.wrong.groupby(CELL, sort=False):
-        first = [starts[key], *evidence.first.loc[evidence.first["server"] == key[0], "frame_id"]]
-        distances = frame_distances(frames, cell["fits_frame_id"], first)
-        same = cell["fits_frame_id"].to_numpy()[:, None] == np.array(first, dtype=object)
-        fits = (same | (distances < limits.looks_different_bits)).any(axis=1)
-        if fits.sum() > 1:
-            found |= set(cell.index[fits])
-            found |= {(*key, frame_id) for frame_id in [*first, *cell.loc[fits, "frame_id"]]}
-    return found
 
 
 def _neighbour_phrase(row) -> str:

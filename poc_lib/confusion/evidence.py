@@ -41,7 +41,7 @@ def gather_evidence(requests: pd.DataFrame, frames: pd.DataFrame, limits: Confus
         judged=judged,
         wrong=wrong_neighbours(judged, requests),
         duplicates=duplicates_of(answers, frames, vectors, limits),
-        repeats=repeats_of(answers, first, frames, vectors, limits),
+        repeats=repeats_of(answers, judged, first, frames, vectors, limits),
         placed=place_answers(answers, judged, references, frames, vectors, limits),
     )
 

@@ -137,7 +137,7 @@ def _marks_by_cell(repeats: pd.DataFrame) -> Iterator[tuple[int, int, int, int]]
 def _misplaced(placed: pd.DataFrame, answers: pd.DataFrame) -> _Tested:
     scored = placed[placed["surplus"].notna()]
     chances = scored["chance"].set_axis(_by_answer(answers.loc[scored.index]))
-    return _Tested(MISPLACED_CHANCE * len(scored), rare_p_value(chances), "the server's tail")
+    return _Tested(MISPLACED_CHANCE * len(scored), rare_p_value(chances), "the run's other answers")
 
 
 def _flags_at(evidence: Evidence, key: tuple) -> dict[str, pd.Series]:

@@ -3,9 +3,9 @@
 A frame's unloaded texts are its stored reference and the answers to it at every server's lowest level. An
 answer's fit with a frame is its mean TF-IDF cosine with that frame's unloaded texts (itself left out), its
 surplus the best fit with a frame that looks different less the fit with its own. Honest answers have a
-surplus well below zero, and how far it strays depends on the model; so a surplus is held against the same
-server's other answers. Their upper quarter is taken to thin out exponentially, at the pace at which it does
-between the 75th and the 87.5th percentile, which up to one confused answer in eight does not change.
+surplus well below zero, and how far it strays depends on the models; so a surplus is held against all other
+answers of the run. Their upper quarter is taken to thin out exponentially, at the pace at which it does
+between the 75th and the 87.5th percentile, which up to one confused answer in eight hardly changes.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from poc_lib.confusion.limits import ConfusionLimits
 from poc_lib.confusion.references import References
 from poc_lib.confusion.tables import frame_distances, lowest_levels, row_chunks
 
-TAIL_FROM, TAIL_HALF = 0.75, 0.875  # percentiles; between them half of the upper quarter lies
+TAIL_FROM, TAIL_HALF = 0.75, 0.875  # quantiles; between them lies half of what is beyond the first
 SMALLEST_PACE = 0.03  # of a cosine: a server that repeats itself word for word has no spread of its own
 MISPLACED_CHANCE = 0.001  # an answer less likely than this is counted as misplaced
 
@@ -34,7 +34,7 @@ def place_answers(
     """One row per answer, with the answers' index: ``fits_frame_id``, ``own_fit``, ``other_fit``, ``surplus``
     (NaN: no unloaded text but itself, or nothing that looks different) and ``chance``.
 
-    ``chance``: how probable so large a surplus is for an honest answer of this server. 1 for all but wrong
+    ``chance``: how probable so large a surplus is for an honest answer of this run. 1 for all but wrong
     neighbours with a surplus above the margin, and for one that only a single of the other frame's texts is
     like: two stock phrases are alike, too.
     """
@@ -47,9 +47,9 @@ def place_answers(
         surplus = placed.loc[group.index, "surplus"]
         unloaded = surplus[group["concurrency"] == lowest[server]]
         loaded = surplus[group["concurrency"] != lowest[server]]
-        chance.loc[unloaded.index] = tail_chance(unloaded, surplus)
+        chance.loc[unloaded.index] = tail_chance(unloaded, placed["surplus"])
         seen = _share_at_least(unloaded, loaded)
-        chance.loc[loaded.index] = np.maximum(tail_chance(loaded, surplus), seen)
+        chance.loc[loaded.index] = np.maximum(tail_chance(loaded, placed["surplus"]), seen)
     suspect = (judged["judgement"].reindex(placed.index) == OTHER) & (placed["surplus"] >= limits.margin)
     for index in placed.index[suspect & (chance <= MISPLACED_CHANCE)]:
         text, frame_id = answers["compared"][index], placed["fits_frame_id"][index]
@@ -69,7 +69,7 @@ def _is_borne_out(
 
 
 def tail_chance(values: pd.Series, pool: pd.Series) -> np.ndarray:
-    """P(X ≥ value) with an exponential upper quarter fitted to the pool; 1 where there is no pool, or NaN."""
+    """P(X ≥ value) with an exponential upper tail fitted to the pool; 1 where there is no pool, or NaN."""
     known = pool.dropna().to_numpy(dtype=float)
     x = values.to_numpy(dtype=float)
     if known.size == 0:

@@ -7,8 +7,10 @@ import pandas as pd
 from rapidfuzz.distance import Levenshtein
 
 from poc_lib.accuracy.similarity import TextVectors, cosine_matrix, cosine_pairs, vectorize_texts
+from poc_lib.confusion.fits import OTHER, judged_by
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
 from poc_lib.confusion.looks import paired_distances
+from poc_lib.confusion.references import collect_references
 from poc_lib.confusion.tables import (
     CELL,
     answers_table,
@@ -58,8 +60,9 @@ def duplicates_of(
 def find_replays(
     requests: pd.DataFrame, frames: pd.DataFrame, limits: ConfusionLimits = DEFAULT_LIMITS
 ) -> pd.DataFrame:
-    """Answers that say nearly what a previous or the first answer says, to a frame that looks different,
-    and whose first token came too fast to have read an image: the mark of a cache keyed by the prompt alone.
+    """Answers that say nearly what a previous or the first answer says, or are clearly about its frame,
+    though theirs looks different, and whose first token came too fast to have read an image: the mark of a
+    cache keyed by the prompt alone.
 
     Previous: one of as many answers sent before it as are in flight (at most look_back). First: of the cell,
     or of the server in this sitting, warm-up included.
@@ -71,8 +74,10 @@ def find_replays(
         replayed the median is fast).
     """
     answers, first = answers_table(requests), first_answers(requests)
-    vectors = vectorize_texts([*answers["compared"], *first["compared"]])
-    repeats = repeats_of(answers, first, frames, vectors, limits)
+    references = collect_references(requests, frames, answers)
+    vectors = vectorize_texts([*answers["compared"], *references.stored, *first["compared"]])
+    judged = judged_by(answers, references, frames, vectors, limits)
+    repeats = repeats_of(answers, judged, first, frames, vectors, limits)
     return replays_among(repeats)[list(REPLAY_COLUMNS)].reset_index(drop=True)
 
 
@@ -83,6 +88,7 @@ def replays_among(repeats: pd.DataFrame) -> pd.DataFrame:
 
 def repeats_of(
     answers: pd.DataFrame,
+    judged: pd.DataFrame,
     first: pd.DataFrame,
     frames: pd.DataFrame,
     vectors: TextVectors,
@@ -90,11 +96,13 @@ def repeats_of(
 ) -> pd.DataFrame:
     """One row per answer with an earlier answer that it could repeat, with the answers' index.
 
-    REPEAT_COLUMNS: as ``find_replays``, and ``alike`` (cosine ≥ nearly_same) and ``fast`` (TTFT below
+    REPEAT_COLUMNS: as ``find_replays``, and ``alike`` (cosine ≥ nearly_same, or judged
+    to be about that frame or one that looks like it) and ``fast`` (TTFT below
     fast_share of the usual one); the source is one that is both where there is one, else the most alike.
     """
+    about = judged["fits_frame_id"].where(judged["judgement"] == OTHER)
     tables = [
-        _repeats_of_cell(cell, first, frames, vectors, limits)
+        _repeats_of_cell(cell.assign(about=about), first, frames, vectors, limits)
         for _, cell in answers.groupby(CELL, sort=False)
     ]
     pairs = pd.concat([table for table in tables if len(table)] or [_no_pairs()])
@@ -160,6 +168,8 @@ def _repeats_of_cell(
     ttft_s = pool["ttft_s"].to_numpy(dtype=float)
     usual_s = np.fmax(cell["ttft_s"].astype(float).median(), ttft_s[earlier])
     cosine = cosine_pairs(vectors, texts[later], texts[earlier])
+    about = pool["about"].to_numpy()[later]
+    to_source = paired_distances([hashes.get(f) for f in about], [known[i] for i in earlier])
     table = {
         "frame_id": ids[later],
         "repeats": ids[earlier],
@@ -168,7 +178,7 @@ def _repeats_of_cell(
         "cosine": cosine,
         "ttft_s": ttft_s[later],
         "usual_ttft_s": usual_s,
-        "alike": cosine >= limits.nearly_same,
+        "alike": (cosine >= limits.nearly_same) | (to_source < limits.looks_different_bits),
         "fast": ttft_s[later] < limits.fast_share * usual_s,
         "rank": ranks,
     }

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from poc_lib.demo.canvas import SIZE, Box, Canvas, box, dot, font, text
+from poc_lib.canvas import SIZE, Box, Canvas, box, dot, font, text
 from poc_lib.demo.desktop import draw_desktop, draw_window
 
 LINE = 18

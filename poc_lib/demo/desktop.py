@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from poc_lib.demo.canvas import SIZE, Box, Canvas, box, dot, glass, new_canvas, shadow, text
+from poc_lib.canvas import SIZE, Box, Canvas, box, dot, glass, new_canvas, shadow, text
 
 MENU_HEIGHT = 22
 TITLE_HEIGHT = 28

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from poc_lib.demo.canvas import SIZE, Box, Canvas, box, dot, font, paragraph, text
+from poc_lib.canvas import SIZE, Box, Canvas, box, dot, font, paragraph, text
 from poc_lib.demo.desktop import draw_desktop, draw_window
 
 SERIES = ("#3b82f6", "#f59e0b", "#10b981")

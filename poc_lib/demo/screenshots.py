@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from poc_lib.demo.canvas import Canvas
+from poc_lib.canvas import Canvas
 from poc_lib.demo.code import draw_editor, draw_terminal
 from poc_lib.demo.pages import draw_browser, draw_notes, draw_reader
 from poc_lib.demo.script import Shot

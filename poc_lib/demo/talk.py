@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from poc_lib.demo.canvas import SIZE, Box, Canvas, box, dot, paragraph, text
+from poc_lib.canvas import SIZE, Box, Canvas, box, dot, paragraph, text
 from poc_lib.demo.desktop import draw_desktop, draw_window
 
 FACES = ("#e07a5f", "#3d85c6", "#81b29a", "#b56576", "#6d597a", "#d4a373", "#457b9d")

@@ -72,6 +72,8 @@ def _draw_rate(axes: Axes, speed: pd.DataFrame, baseline: Baseline, rate: str) -
     styles = series_styles(speed)
     for server, rows in speed.groupby("server", sort=False):
         known = rows[rows[rate].notna()].sort_values("concurrency")
+        if known.empty:
+            continue
         _draw_series(axes, known, [place[c] for c in known["concurrency"]], rate, styles[server])
     reference = getattr(baseline, rate)
     if pd.notna(reference):

@@ -37,15 +37,19 @@ def log_ratio(over: Sequence[np.ndarray], under: Sequence[np.ndarray]) -> tuple[
 
     Returns: log(Π totals over ÷ Π totals under), one number for the last two axes, and an array of
     … × blocks × groups with mean 0 whose mean varies as the log ratio does (delta method: the term of a part
-    is part ÷ its mean).
+    is part ÷ its mean). NaN where a total is 0: it has no log.
     """
     estimate, linear = 0.0, 0.0
     for sign, parts in ((1, over), (-1, under)):
         for part in parts:
-            mean = part.mean(axis=(-2, -1), keepdims=True)
+            mean = _positive(part.mean(axis=(-2, -1), keepdims=True))
             estimate = estimate + sign * np.log(mean[..., 0, 0])
             linear = linear + sign * part / mean
     return np.asarray(estimate), np.asarray(linear)
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan)
 
 
 def spread_of_mean(linear: np.ndarray, parts: Sequence[np.ndarray]) -> Spread:
@@ -70,7 +74,7 @@ def spread_of_mean(linear: np.ndarray, parts: Sequence[np.ndarray]) -> Spread:
 
 
 def _freedom_of_groups(parts: Sequence[np.ndarray]) -> np.ndarray:
-    shares = [part.sum(axis=-2) / part.sum(axis=(-2, -1))[..., None] for part in parts]
+    shares = [part.sum(axis=-2) / _positive(part.sum(axis=(-2, -1)))[..., None] for part in parts]
     weight = sum(shares) / len(shares)
     return degrees_of_freedom(1 / (weight**2).sum(axis=-1))
 

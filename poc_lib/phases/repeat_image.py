@@ -20,7 +20,7 @@ REPEAT_COLUMNS = (
 def summarize_repeat_image(requests: pd.DataFrame) -> pd.DataFrame:
     """One row per (server, role, concurrency) of phase "repeat_image": block 0 cold, block 1 the same, warm.
 
-    n_pairs frames were answered in both passes; everything else is about these.
+    n_pairs frames were answered in both passes of one sitting; everything else is about these.
     ttft_ratio: geometric mean of warm ÷ cold; its 95 % interval (low, high) is Student's t over the
         logarithms of the pairs' ratios: NaN below two pairs.
     saving_s_per_frame: mean of cold - warm TTFT, negative where the second pass was slower.
@@ -63,6 +63,8 @@ def _repeat_facts(server: str, level: pd.DataFrame) -> dict:
 def _pairs(level: pd.DataFrame) -> pd.DataFrame:
     """One row a frame answered in both passes; columns (ttft_s or total_s, block)."""
     answered = level[level["error_class"].isna()]
+    one_sitting = answered.groupby("frame_id")["sitting"].transform("nunique") == 1  # else caches are gone
+    answered = answered[one_sitting]
     values = answered[["frame_id", "block"]].assign(
         ttft_s=pd.to_numeric(answered["ttft_s"]).astype(float), total_s=answered["total_s"].astype(float)
     )

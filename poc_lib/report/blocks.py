@@ -38,6 +38,13 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """One paragraph of our own words; `backticks` mark code."""
 
@@ -102,16 +109,41 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a text: in both texts, in this one alone (added, lacking), or what gives it away."""
+
+    text: str
+    kind: Literal["same", "added", "lacking", "telling"] = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text of a model's or the app's, never ours, with its differences marked."""
+
+    whose: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image of a sample."""
+
+    name: str  # a file's stem, unique in the report
+    jpeg: bytes | None  # a small one; None: see problem
+    problem: str | None
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One frame with what was said about it."""
+    """One answer beside its image, its reference and, if it may be about another image, that one."""
 
     title: str
     reason: str  # why it is shown
-    name: str  # a file's stem, unique in the report
-    image: bytes | None  # a small JPEG; None: see image_problem
-    image_problem: str | None
-    alt: str
-    texts: tuple[tuple[str, str], ...]  # (whose, text): the text is a model's or the app's, never ours
+    pictures: tuple[Picture, ...]
+    texts: tuple[Said, ...]
+    fields: tuple[tuple[str, str, str], ...]  # (field, of the answer, of the reference)
     scores: tuple[tuple[str, str], ...]  # (measure, value)
     flags: tuple[Cell, ...]
 
@@ -130,7 +162,7 @@ class Terms:
     terms: tuple[tuple[str, str], ...]
 
 
-Block = Text | Bullets | Note | Code | Tiles | Table | Figures | Gallery | Terms
+Block = Heading | Text | Bullets | Note | Code | Tiles | Table | Figures | Gallery | Terms
 
 
 @dataclass(frozen=True, slots=True)

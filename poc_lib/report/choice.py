@@ -56,5 +56,7 @@ def confusion_row(analysis: Analysis, level: int, server: str | None = None) -> 
 
 
 def count_suspicious(row: pd.Series | None) -> int | None:
-    """Signs of a mix-up in a row of the confusion table."""
-    return None if row is None else int(sum(row[kind] for kind in SUSPICIONS))
+    """Signs of a mix-up in a row of the confusion table; 0 where chance explains them."""
+    if row is None:
+        return None
+    return int(sum(row[kind] for kind in SUSPICIONS)) if row["state"] == "suspicion" else 0

@@ -23,6 +23,18 @@ FREE_PARAMETERS = {
     "target_tok_per_s",
     "target_match_rate",
     "stop_after_failures",
+    "retry_failed",
+    "blocks",  # more of them may be added, see _with_more_blocks
+    "slo_ttft_s",
+    "slo_total_s",
+    "slo_share",
+    "quality_margin",
+    "labels",
+    "embeddings_url",
+    "embeddings_api",
+    "embeddings_model",
+    "compare_with",
+    "compare_anyway",
     "timeout_s",
     "connect_timeout_s",
     "api_key_env",
@@ -79,9 +91,19 @@ def open_run(folder: Path, facts: Mapping[str, Any], frames: Iterable[Frame]) ->
             return _start_run(folder, facts, frames)
         run = Run(folder, stored)
         _refuse_other_run(run, facts)
+        run = _with_more_blocks(run, facts["params"])
         if len(read_lines(folder / "frames.jsonl")) < len(stored["frames"]):
             rewrite_rows(folder / "frames.jsonl", [_frame_row(frame) for frame in frames])
         return run
+
+
+def _with_more_blocks(run: Run, asked: Mapping[str, Any]) -> Run:
+    """A run may grow by whole blocks: its cells so far stay as they are, and the new ones follow."""
+    if asked.get("blocks", 0) <= run.facts["params"].get("blocks", 0):
+        return run
+    facts = {**run.facts, "params": {**run.facts["params"], "blocks": asked["blocks"]}}
+    write_json(run.folder / "run.json", facts)
+    return Run(run.folder, facts)
 
 
 def _start_run(folder: Path, facts: Mapping[str, Any], frames: Iterable[Frame]) -> Run:

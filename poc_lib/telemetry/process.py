@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from poc_lib.errors import SetupProblem
 from poc_lib.records import ServerSpec
 from poc_lib.runs import Run, append_event, telemetry_writer
 from poc_lib.telemetry.spec import READY, SamplingSpec, Target, encode_spec
@@ -45,7 +46,8 @@ def sampling(
         finally:
             problem = stop_sampler(process)
             if problem:
-                append_event(run, "telemetry_failed", sitting=sitting, problem=problem)
+                with contextlib.suppress(SetupProblem):  # a full disk, told by who writes replies
+                    append_event(run, "telemetry_failed", sitting=sitting, problem=problem)
 
 
 def start_sampler(spec: SamplingSpec, samples: BinaryIO) -> subprocess.Popen:

@@ -114,7 +114,7 @@ def _label(best: pd.Series) -> str:
     if pd.isna(best["speedup_frames"]):
         return NOT_RECOMMENDED
     low, high = best["simultaneous_low"], best["simultaneous_high"]
-    if pd.isna(low) or not best["between_blocks_known"]:
+    if pd.isna(low) or not (best["between_blocks_known"] and best["between_groups_known"]):
         return INCONCLUSIVE
     return step_of(low) if step_of(low) == step_of(high) else INCONCLUSIVE
 
@@ -142,6 +142,8 @@ def _speed_sentence(best: pd.Series, baseline: Baseline) -> str:
     )
     if not best["between_blocks_known"]:
         text += " With one block it cannot hold what differs from one block to the next."
+    elif not best["between_groups_known"]:
+        text += " All frames look alike, so it holds for screens like these only."
     return text
 
 

@@ -9,4 +9,4 @@ THRESHOLDS = tuple(threshold for threshold, _ in STEPS)
 NOT_RECOMMENDED = "not recommended"
 INCONCLUSIVE = "inconclusive"
 SPEEDUP_TARGET = 1.5
-SUSPICIONS = ("duplicates", "wrong_neighbours", "replays")
+SUSPICIONS = ("duplicates", "wrong_neighbours", "replays", "misplaced")
