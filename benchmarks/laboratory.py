@@ -1,6 +1,6 @@
 """What the checks of the answers find and whom they accuse wrongly: planted faults, and clean runs.
 
-    .venv/bin/python benchmarks/laboratory.py --clean-runs 200 --runs 20
+    .venv/bin/python -m benchmarks.laboratory --clean-runs 200 --runs 15 --jobs 2
 
 Prints Markdown tables. Runs are made in process (planted_runs.py) from the demo's screenshots, the
 simulator's answers and its draws of faults; the last table's runs go through real simulated servers.
@@ -23,14 +23,13 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from benchmarks.planted_runs import (
+    CLEAN,
     Plan,
     Stage,
     draw_stage,
     looks_different,
     plant_run,
     read_stage,
-    with_wrong_references,
-    without_references,
 )
 from poc_lib.confusion import LOOKS_DIFFERENT_BITS, ConfusionTables, examine_confusion
 from poc_lib.health import score_health, summarize_health
@@ -44,20 +43,6 @@ RIGHT_CAUSE = {
 HEALTH_FLAG = {"truncated": "truncated", "loop": "looping"}
 SHARES = (0.01, 0.05, 0.2)
 N_FRAMES = 50
-CLEAN = {
-    "usual": (Plan(0), lambda stage, seed: stage),
-    "terse model": (Plan(0, model="terse"), lambda stage, seed: stage),
-    "5 % stock phrases": (Plan(0, model="stock phrases"), lambda stage, seed: stage),
-    "temperature 0": (Plan(0, model="deterministic"), lambda stage, seed: stage),
-    "temperature 0, reworded under load": (Plan(0, model="reworded"), lambda stage, seed: stage),
-    "10 % wrong references": (Plan(0), lambda stage, seed: with_wrong_references(stage, 0.1, seed)),
-    "no stored references": (Plan(0), lambda stage, seed: without_references(stage)),
-    "no references, 5 % stock phrases": (
-        Plan(0, model="stock phrases"),
-        lambda stage, seed: without_references(stage),
-    ),
-    "no baseline": (Plan(0, baseline=False), lambda stage, seed: stage),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +206,7 @@ def _grid_row(plan: Plan, outcomes: list[Outcome]) -> dict:
 
 def _named(plan: Plan, n_runs: int) -> dict:
     where = "every level" if plan.level is None else f"{plan.level} in flight"
+    where += "" if plan.baseline else ", no baseline"
     return {
         "planted": plan.fault,
         "share": f"{plan.share:.0%}",
@@ -285,7 +271,7 @@ def _print(title: str, make: Callable[[], pd.DataFrame]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clean-runs", type=int, default=200, help="clean runs of each kind")
-    parser.add_argument("--runs", type=int, default=20, help="runs of each planted fault")
+    parser.add_argument("--runs", type=int, default=15, help="runs of each planted fault")
     parser.add_argument(
         "--no-servers", action="store_true", help="leave out the runs through simulated servers"
     )
@@ -296,20 +282,16 @@ def main() -> None:
         n_clean, jobs = asked.clean_runs, asked.jobs
         _print("Clean runs", lambda: clean_table(stage, n_clean, 1, n_jobs=jobs))
         _print("Clean runs, three blocks", lambda: clean_table(stage, n_clean, 3, ["usual"], jobs))
-        _print(
-            "Planted at 4 in flight only", lambda: grid_table(stage, planted_grid(), asked.runs, asked.jobs)
-        )
+        _print("Planted at 4 in flight only", lambda: grid_table(stage, planted_grid(), asked.runs, jobs))
         _print(
             "At level 1, at every level, whole levels",
-            lambda: grid_table(stage, special_plans(), asked.runs, asked.jobs),
+            lambda: grid_table(stage, special_plans(), asked.runs, jobs),
         )
         sick = [Plan(0, fault=fault, share=share, level=4) for fault in HEALTH_FLAG for share in SHARES]
         _print("Answer health", lambda: health_table(stage, sick, asked.runs))
         if not asked.no_servers:
-            faults = [
-                "",
-                *(f"{name}:0.2@4" for name in ("wrong_image", "replay_first", "duplicate", *HEALTH_FLAG)),
-            ]
+            names = ("wrong_image", "replay_first", "duplicate", *HEALTH_FLAG)
+            faults = ["", *(f"{name}:0.2@4" for name in names)]
             _print("Through simulated servers", lambda: served_table(Path(folder), faults))
 
 

@@ -109,6 +109,22 @@ def without_references(stage: Stage) -> Stage:
     return replace(stage, frames=stage.frames.assign(ref_description=None))
 
 
+CLEAN = {
+    "usual": (Plan(0), lambda stage, seed: stage),
+    "terse model": (Plan(0, model="terse"), lambda stage, seed: stage),
+    "5 % stock phrases": (Plan(0, model="stock phrases"), lambda stage, seed: stage),
+    "temperature 0": (Plan(0, model="deterministic"), lambda stage, seed: stage),
+    "temperature 0, reworded under load": (Plan(0, model="reworded"), lambda stage, seed: stage),
+    "10 % wrong references": (Plan(0), lambda stage, seed: with_wrong_references(stage, 0.1, seed)),
+    "no stored references": (Plan(0), lambda stage, seed: without_references(stage)),
+    "no references, 5 % stock phrases": (
+        Plan(0, model="stock phrases"),
+        lambda stage, seed: without_references(stage),
+    ),
+    "no baseline": (Plan(0, baseline=False), lambda stage, seed: stage),
+}
+
+
 def plant_run(stage: Stage, plan: Plan) -> pd.DataFrame:
     """The requests table of a run: a row a reply, with two columns more that no server would tell.
 
@@ -117,12 +133,14 @@ def plant_run(stage: Stage, plan: Plan) -> pd.DataFrame:
     rows: list[dict] = []
     servers = [("ollama", "baseline", "ollama", (1,))] * plan.baseline
     servers += [("vllm-mlx", "candidate", "openai", plan.levels)]
+    now_s = 0.0
     for server, role, api, levels in servers:
-        state = _State()
+        state = _State(now_s=now_s)
         for block in range(plan.blocks):
             for level in levels if block % 2 == 0 else levels[::-1]:
                 cell = {"server": server, "role": role, "concurrency": level, "block": block}
                 rows += _cell_rows(stage, plan, state, api, cell)
+        now_s = state.now_s
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""Frames beside their texts, and answers against references as a heat map: what people judge by eye."""
+"""Frames beside their texts: what people judge by eye. Model text is always escaped."""
 
 import base64
 import html
@@ -6,26 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from poc_lib.accuracy import STORED_REFERENCE, pick_samples
 from poc_lib.analysis import Analysis
 from poc_lib.records import Frame
 from poc_lib.report import make_thumbnail
 from poc_lib.report.choice import chosen_level
-from poc_lib.report.quality import draw_fit_at
+from poc_lib.report.html import gallery_styles, render_gallery
+from poc_lib.report.quality import questions
+from poc_lib.report.quality.calibration import draw_calibration_of
+from poc_lib.report.quality.heat_maps import draw_fit_at, draw_fit_levels
+from poc_lib.report.samples import choose_samples, of_kinds
+from poc_lib.report.writing import describe_samples
 
-SCORES = {
-    "difflib_ratio": "difflib",
-    "tfidf_cosine": "TF-IDF",
-    "activity_agrees": "activity",
-    "apps_jaccard": "apps",
-    "topics_jaccard": "topics",
-}
 _CARD = "display:inline-block;vertical-align:top;width:20em;max-width:100%;margin:0 1em 1em 0"
-_ROW = "display:flex;flex-wrap:wrap;gap:1em;margin-bottom:1.5em;align-items:flex-start"
+# A notebook has no page of ours around it: half-transparent colours go with its light and its dark theme.
+_COLORS = (
+    "--muted:#888;--line:#8886;--soft:#8882;--good:#0b8a52;--good-soft:#0b8a5226;--bad:#d0463d;"
+    "--bad-soft:#d0463d26;--warn:#b07d00;--warn-soft:#e69f0033;line-height:1.5;max-width:64rem"
+)
+KINDS = {"worst": ("worst",), "random": ("random",), "suspicious": ("leak", "suspicious")}
 
 
 def frame_gallery(frames: Sequence[Frame], n: int, screenshots: bool = True) -> HTML:
@@ -41,23 +42,19 @@ def frame_gallery(frames: Sequence[Frame], n: int, screenshots: bool = True) -> 
 
 
 def answer_gallery(
-    analysis: Analysis, n: int, which: Literal["worst", "random"], screenshots: bool = True
+    analysis: Analysis, which: Literal["worst", "random", "suspicious"], screenshots: bool = True
 ) -> HTML:
-    """n frames with their image, stored reference, baseline's and candidate's answer, and scores.
+    """Answers as the report's gallery shows them: images, texts with their differences marked, scores, flags.
 
-    Answers are the candidate's at the level of the verdict, or at its highest level where there is none.
+    "worst" and "random" are the candidate's at the level of the verdict, or at its highest level where there
+    is none; "suspicious" are proven leaks and suspicions of every level.
     """
-    level = chosen_level(analysis)
-    scores = analysis.scores
-    stored = scores[
-        (scores["server"] == analysis.verdict.candidate)
-        & (scores["concurrency"] == level)
-        & (scores["against"] == STORED_REFERENCE)
-    ]
-    samples = pick_samples(stored, n, seed=analysis.run.facts["params"]["seed"])
-    chosen = samples.worst if which == "worst" else (samples.random or samples.worst)
-    rows = [_answer_row(analysis, frame_id, level, stored, screenshots) for frame_id in chosen]
-    return HTML("".join(rows) or "<p>No answer could be compared with a reference.</p>")
+    seed = analysis.run.facts["params"]["seed"]
+    chosen = of_kinds(choose_samples(analysis, seed), KINDS[which])
+    if not chosen:
+        return HTML("<p>No such answer.</p>")
+    shown = render_gallery(describe_samples(analysis, chosen, screenshots))
+    return HTML(f'<div style="{_COLORS}"><style>{gallery_styles()}</style>{shown}</div>')
 
 
 def draw_fit(analysis: Analysis) -> Figure:
@@ -65,35 +62,28 @@ def draw_fit(analysis: Analysis) -> Figure:
     return draw_fit_at(analysis, chosen_level(analysis))
 
 
-def _answer_row(
-    analysis: Analysis, frame_id: str, level: int, stored: pd.DataFrame, screenshots: bool
-) -> str:
-    frame = analysis.frames.set_index("frame_id").loc[frame_id]
-    scores = stored[stored["frame_id"] == frame_id].iloc[0]
-    shown = ", ".join(
-        f"{label} {scores[name]:.2f}" for name, label in SCORES.items() if pd.notna(scores[name])
-    )
-    texts = [("stored reference", frame["ref_description"])]
-    texts += [
-        (f"{row.server} at {row.concurrency}", row.text) for row in _answers_to(analysis, frame_id, level)
-    ]
-    body = "".join(f"<p><b>{html.escape(who)}</b><br>{html.escape(str(text))}</p>" for who, text in texts)
-    image = _image(frame["image_path"], frame_id, screenshots)
-    return (
-        f'<div style="{_ROW}"><div style="{_CARD}">{image}<br>{html.escape(frame_id)}: {shown}</div>'
-        f'<div style="flex:1 1 20em;min-width:0;overflow-wrap:anywhere">{body}</div></div>'
-    )
+def draw_fits(analysis: Analysis) -> Figure:
+    """The same at every level of the candidate, in small panels."""
+    return draw_fit_levels(analysis)
 
 
-def _answers_to(analysis: Analysis, frame_id: str, level: int) -> list:
-    requests = analysis.requests
-    answered = requests[
-        (requests["phase"] == "measure")
-        & (requests["frame_id"] == frame_id)
-        & requests["error_class"].isna()
-        & ((requests["role"] == "baseline") | (requests["concurrency"] == level))
-    ]
-    return list(answered.drop_duplicates("server").itertuples())
+def draw_calibrated(analysis: Analysis) -> Figure:
+    """Floor, agreement per level and ceiling of the verdict's candidate."""
+    return draw_calibration_of(analysis)
+
+
+def draw_level_cost(analysis: Analysis) -> Figure | HTML:
+    """What each level loses against its server's lowest one, beside the margin."""
+    if analysis.quality.levels.empty:
+        return HTML("<p>One level only: there is nothing to draw.</p>")
+    return questions.draw_level_cost(analysis)
+
+
+def draw_model_cost(analysis: Analysis) -> Figure | HTML:
+    """What each candidate loses against the baseline, beside the margin."""
+    if not analysis.quality.models["n_frames"].sum():
+        return HTML("<p>Nothing to hold the model against: there is nothing to draw.</p>")
+    return questions.draw_model_cost(analysis)
 
 
 def _image(path: Path, alt: str, screenshots: bool) -> str:

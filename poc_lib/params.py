@@ -216,3 +216,8 @@ class Params(BaseModel):
                 "header can carry: set the variable again"
             )
         return key or None
+
+
+def canary_prompt() -> str:
+    """The prompt under which canaries and frames are sent: the app's line, and the code."""
+    return (PROMPTS_DIR / "canary.txt").read_text(encoding="utf-8").strip()

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from PIL import Image
 
-from poc_lib.confusion import visual_hash
 from poc_lib.escribano import count_frames
 from poc_lib.host import read_git_commit, read_host, read_versions
-from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.looks import visual_hash
+from poc_lib.params import PROJECT_ROOT, Params, canary_prompt
 from poc_lib.records import Frame, ServerIdentity
 from poc_lib.runs import hash_file, hash_text
 
@@ -21,6 +21,7 @@ def read_run_facts(
         "params": params.model_dump(),
         "prompt": params.prompt_text(),
         "prompt_sha256": hash_text(params.prompt_text()),
+        "canary_prompt_sha256": hash_text(canary_prompt()),
         "recording_id": frames[0].recording_id,
         "recording_frames": len(every),
         "frame_counts": count_frames(every),

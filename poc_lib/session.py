@@ -10,7 +10,7 @@ from poc_lib.demo import DemoData, prepare_demo
 from poc_lib.errors import SetupProblem
 from poc_lib.escribano import count_frames, read_frames, recover_images, sample_frames
 from poc_lib.images import scale_image
-from poc_lib.params import DEMO, PROMPTS_DIR, Params
+from poc_lib.params import DEMO, Params, canary_prompt
 from poc_lib.params_reading import new_run_id
 from poc_lib.plan import plan_cells
 from poc_lib.records import FAILURE_CLASSES, Cell, Frame, ServerIdentity, ServerSpec
@@ -148,9 +148,8 @@ def _prepare_canary_requests(
     servers: list[ServerSpec], frames: list[Frame], settings: ChatSettings, wanted: bool
 ) -> dict[str, dict[str, PreparedRequest]]:
     """Canaries and frames under one prompt: a cache that is keyed by the prompt then shows itself."""
-    prompt = (PROMPTS_DIR / "canary.txt").read_text(encoding="utf-8").strip()
     candidates = [spec for spec in servers if wanted and spec.role == "candidate"]
-    asking = replace(settings, prompt=prompt)
+    asking = replace(settings, prompt=canary_prompt())
     return {spec.name: prepare_requests(spec, frames, asking) for spec in candidates}
 
 

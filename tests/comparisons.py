@@ -22,7 +22,7 @@ DIGEST = "sha256:0123456789abcdef"
 
 def small_run(folder: Path, **changes: Any) -> tuple[Run, Params]:
     """A complete run of twelve frames in three blocks: a baseline, and a candidate at 1 and 4 in flight."""
-    params = example_params(folder, concurrency=[1, 4])
+    params = example_params(folder, concurrency=[1, 4], blocks=3)
     return write_run(folder, params, simulated=False, faults=False, **changes), params
 
 

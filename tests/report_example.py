@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from poc_lib.confusion import visual_hash
+from poc_lib.looks import visual_hash
 from poc_lib.params import Params
 from poc_lib.records import Frame, Reference, Reply, ServerIdentity
 from poc_lib.runs import Run, open_run, reply_writer

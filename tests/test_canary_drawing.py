@@ -8,9 +8,8 @@ from poc_lib.canary import drawing, prepare
 from poc_lib.canary.codes import code_of, make_codes
 from poc_lib.canary.drawing import draw_canary
 from poc_lib.canary.prepare import canary_size, prepare_canaries
-from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
-from poc_lib.confusion.looks import hash_distance, visual_hash
 from poc_lib.errors import SetupProblem
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distance, visual_hash
 from tests.builders import frame
 
 

@@ -21,7 +21,7 @@ from poc_lib.confusion import (
     summarize_confusion,
     visual_hash,
 )
-from poc_lib.confusion.looks import hash_distances
+from poc_lib.looks import hash_distances
 from poc_lib.records import Reply
 
 # frame id: hash, stored reference, a model's paraphrase. editor and editor_later look alike (2 bits apart).
@@ -440,7 +440,7 @@ def test_nearly_the_same_answer_is_a_duplicate_only_by_words_and_letters():
     nearly = PARAPHRASE["browser"].replace("recommends to clear", "suggests to clear")
     (row,) = find_duplicates(cell(PARAPHRASE | {"docs": nearly}), frames_table()).to_dict("records")
     assert (row["frame_id"], row["same_as"], row["same_words"]) == ("docs", "browser", False)
-    turned_round = " ".join(reversed(PARAPHRASE["browser"].split()))
+    turned_round = ". ".join(reversed(PARAPHRASE["browser"].split(". ")))
     assert find_duplicates(cell(PARAPHRASE | {"docs": turned_round}), frames_table()).empty
 
 
@@ -472,6 +472,15 @@ def test_an_unloaded_answer_is_judged_by_another_block_or_server_but_never_by_it
     servers = pd.concat([cell(PARAPHRASE, server="ollama", concurrency=1), cell(SWAPPED, concurrency=1)])
     judged = judge_answers(servers, frames_table(ref_description=None)).set_index(["server", "frame_id"])
     assert judged.loc[("vllm-mlx", "browser"), "judgement"] == "another image"
+
+
+def test_the_servers_own_unloaded_answer_comes_before_a_baselines():
+    vague = dict.fromkeys(SCREENS, "A window is open.")
+    requests = pd.concat(
+        [cell(vague, server="ollama", concurrency=1), cell(PARAPHRASE, concurrency=1), cell(PARAPHRASE)]
+    )
+    judged = judge_answers(requests, frames_table(ref_description=None))
+    assert judged.loc[judged["concurrency"] == 4, "own"].tolist() == pytest.approx([1.0] * 7)
 
 
 def test_pairs_of_frames_that_look_alike_are_counted():

@@ -235,3 +235,9 @@ def test_look_alike_pairs_are_those_of_the_plain_definition(few):
     pairs = [(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
     assert row.n_frame_pairs == len(pairs) == math.comb(12, 2)
     assert row.n_look_alike_pairs == sum(hash_distance(a, b) < LOOKS_DIFFERENT_BITS for a, b in pairs)
+
+
+@pytest.mark.parametrize("seed", [14, 36])
+def test_stock_phrases_without_stored_references_are_no_swaps(whole_stage, seed):
+    stage = without_references(draw_stage(whole_stage, 50, seed))
+    assert suspected(stage, Plan(seed, model="stock phrases")) == set()

@@ -151,6 +151,10 @@ def test_a_baseline_tried_one_at_a_time_is_a_warning_unless_it_cannot_do_more():
     qwen = only(about=about)
     assert qwen.severity == "note"
     assert "parallel = 1 whatever" in qwen.detail
+    simple = {"api": "openai", "software": "vllm-mlx", "details": {"health": {"engine_type": "simple"}}}
+    vllm_mlx = only(identities=(OURS, THEIRS | simple), about=about)
+    assert vllm_mlx.severity == "note"
+    assert "refuses a second request" in vllm_mlx.detail
 
 
 def test_a_baseline_tried_at_several_levels_says_which_was_best():

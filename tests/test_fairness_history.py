@@ -1,5 +1,3 @@
-import pytest
-
 from poc_lib.telemetry.tables import telemetry_table
 from tests.builders import reply
 from tests.test_fairness import OURS, THEIRS, lines, ollama, only
@@ -131,29 +129,6 @@ def test_a_servers_passing_state_is_no_change():
     assert not lines(events=[{"event": "sitting_started", "sitting": 0}], about="server changed")
 
 
-def test_several_sittings_are_a_note_and_a_cut_cell_is_a_warning():
-    whole = only(reply(), ollama(sitting=1), about="interrupted")
-    assert "measured in 2 sittings; 0 of 2 cells" in whole.text
-    assert whole.severity == "note"
-    cut = only(reply(), reply("b", sitting=1), ollama(), about="interrupted")
-    assert "1 of 2 cells" in cut.text
-    assert cut.severity == "warning"
-
-
-@pytest.mark.parametrize(
-    ("events", "severity"),
-    [
-        ([started(0), ended(0)], None),
-        ([started(0)], "warning"),
-        ([started(0), ended(0, "sitting_stopped")], "warning"),
-        ([started(0), started(1), ended(1)], "note"),
-    ],
-)
-def test_a_sitting_without_its_end_is_said(events, severity):
-    found = lines(events=events, about="interrupted")
-    assert [line.severity for line in found] == ([severity] if severity else [])
-
-
 def test_a_cell_that_was_given_up_says_why():
     events = [cell("cell_ended", not_sent=7, stopped_because="10 failures in a row: busy")]
     assert "7 frames not sent (10 failures in a row: busy)" in only(events=events, about="given up").text
@@ -199,6 +174,27 @@ def test_load_while_no_request_is_in_flight_is_of_other_programs():
     assert not about_machine(busy[:4], *replies, about="other programs")
     loaded = [reply(start_s=1.0, total_s=99.0), ollama()]
     assert not about_machine(busy, *loaded, about="other programs")
+
+
+def test_untimed_requests_before_a_cell_are_not_taken_for_other_programs():
+    samples = telemetry_table([host(t, cpu_pct=50.0) for t in (0.0, 10.0, 11.0, 12.0, 13.0)])
+    replies = [reply(start_s=1.0), ollama(start_s=9.0, total_s=0.5)]
+
+    def busy_at_rest(cooldown_s):
+        params = {"warmup_per_cell": 1, "cooldown_s": cooldown_s}
+        return lines(*replies, telemetry=samples, params=params, about="other programs")
+
+    assert not busy_at_rest(0.0)
+    assert not busy_at_rest(3.0)  # two samples of rest are too few
+    (line,) = busy_at_rest(4.0)
+    assert "50 % busy (n = 3 samples)" in line.text
+
+
+def test_warm_up_requests_whose_clock_is_another_hide_no_sample():
+    busy = [host(t, cpu_pct=50.0) for t in (0.0, 10.0, 11.0, 12.0, 13.0)]
+    warmup = reply(phase="warmup", start_s=0.0, total_s=99.0)
+    (line,) = about_machine(busy, reply(start_s=1.0), ollama(start_s=3.0), warmup, about="other programs")
+    assert "(n = 3 samples)" in line.text
 
 
 def test_blocks_that_found_the_machine_unlike_are_a_note():

@@ -5,18 +5,48 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from poc_lib.analysis import analyse_run
 from poc_lib.figures import (
+    FitMap,
     draw_agreement,
+    draw_calibration,
+    draw_differences,
     draw_latency,
+    draw_similarities,
     draw_similarity,
     draw_throughput,
     draw_timeline,
     figure_to_svg,
 )
-from poc_lib.figures.style import GROUND, INK
+from poc_lib.figures.style import GROUND, INK, VERMILLION
 from tests.report_example import example_params, write_run
+
+ONE_MAP = FitMap("Answers", np.eye(3), ("a", "b", "c"), flagged=(("b", "a"),), alike=((0, 2), (2, 0)))
+DIFFERENCES = pd.DataFrame(
+    {
+        "label": ["at 2", "at 4", "at 8", "at 16"],
+        "difference": [0.0, -0.3, -0.04, float("nan")],
+        "low": [-0.02, -0.4, -0.2, float("nan")],
+        "high": [0.02, -0.2, 0.1, float("nan")],
+        "n_frames": [12, 12, 12, 0],
+        "margin": 0.05,
+        "verdict": ["not worse", "worse", "inconclusive", "not judgeable"],
+    }
+)
+CALIBRATED = pd.DataFrame(
+    {
+        "measure": "tfidf_cosine",
+        "concurrency": [1, 8],
+        "n_own": [24, 22],
+        "own_mean": [0.6, 0.5],
+        "own_low": [0.5, float("nan")],
+        "own_high": [0.7, float("nan")],
+        "other_mean": 0.1,
+        "ceiling_mean": 0.7,
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +63,10 @@ def figures(analysis):
         "latency": draw_latency(analysis.requests),
         "timeline": draw_timeline(analysis.requests, "vllm-mlx", 8),
         "agreement": draw_agreement(analysis.agreement, 0.8, simulated=True),
-        "similarity": draw_similarity(np.eye(3), ["a", "b", "c"], "Answers", True, ["b"]),
+        "similarity": draw_similarity(ONE_MAP, True),
+        "similarities": draw_similarities([ONE_MAP, ONE_MAP], "Answers at every level", True),
+        "differences": draw_differences(DIFFERENCES, "Cost", "TF-IDF cosine", True),
+        "calibration": draw_calibration(CALIBRATED, {"tfidf_cosine": "TF-IDF cosine"}, "vllm-mlx", True),
     }
 
 
@@ -102,6 +135,39 @@ def test_sittings_follow_each_other_in_the_timeline(analysis):
     figure = draw_timeline(requests, "vllm-mlx", 4)
     assert "2 sittings" in figure.caption_text
     assert figure.axes[0].get_xlim()[1] < 100
+
+
+def test_the_margin_and_each_verdict_are_told_apart_without_colour(figures):
+    axes = figures["differences"].axes[0]
+    marks = {line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1}
+    assert marks == {"o", "X"}  # the difference that is not known is not drawn
+    hollow = [line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1]
+    assert hollow[0] != GROUND
+    assert hollow[2] == GROUND
+    assert any(set(line.get_xdata()) == {-0.05} for line in axes.lines)
+    assert any(patch.get_hatch() for patch in axes.patches)
+
+
+def test_floor_ceiling_and_each_level_stand_on_one_line(figures):
+    axes = figures["calibration"].axes[0]
+    named = {label for _, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    assert named == {"floor", "ceiling", "1 in flight", "8 in flight"}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["TF-IDF cosine"]
+
+
+def test_a_flagged_cell_is_outlined_and_look_alikes_are_dotted(figures):
+    axes = figures["similarity"].axes[0]
+    boxes = [patch.get_xy() for patch in axes.patches if patch.get_edgecolor()[:3] == to_rgb(VERMILLION)]
+    assert boxes == [(-0.5, 0.5)]  # column of frame a, row of frame b
+    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "."]
+    assert dots == [(2, 0), (0, 2)]
+    assert "no confusion" in figures["similarity"].caption_text
+
+
+def test_every_level_gets_a_panel_on_one_colour_scale(figures):
+    panels = [axes for axes in figures["similarities"].axes if axes.images]
+    assert len(panels) == 2
+    assert {axes.images[0].get_clim() for axes in panels} == {(0, 1)}
 
 
 def test_latency_of_no_answer_draws_an_empty_figure(analysis):

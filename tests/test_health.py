@@ -68,7 +68,7 @@ def test_a_phrase_said_again_and_again_is_a_loop():
     assert "looping" in problems(LINE.format("The user edits. " * 4))
     assert repeated_share("one two three " * 5) == 1.0
     assert repeated_share("a start and then again again again again") == pytest.approx(4 / 8)
-    assert repeated_share("twice over, twice over") == 0.0
+    assert repeated_share("one two three one two three and then some more") == 0.0  # only twice
     assert repeated_share(LINE.format(ANSWER)) == 0.0
     assert math.isnan(repeated_share("!!!"))
 
@@ -136,6 +136,9 @@ def test_another_language_in_the_same_script_is_told_by_its_commonest_words():
         guess_language("L'utilisateur lit la page dans le navigateur et regarde une image sur Chrome") == "fr"
     )
     assert guess_language("parser.py main.py") is None
+    assert (
+        guess_language("the a an of and in der die das und ist ein") is None
+    )  # as much the one as the other
     assert main_language([REFERENCE, REFERENCE, german]) == "en"
     assert main_language([]) is None
 
@@ -150,8 +153,8 @@ def test_where_there_is_no_reference_the_answers_without_load_say_what_is_usual(
 def test_far_too_short_and_far_too_long_are_told_by_the_reference():
     assert problems(LINE.format("An editor.")) == "too_short"
     long = "; ".join(f"file number {i} named part_{i * 7919}.py has a tab" for i in range(12))
-    assert problems(LINE.format(long)) == "too_long"
-    assert problems(LINE.format(long), reference=long) == ""
+    assert "too_long" in problems(LINE.format(long))
+    assert "too_long" not in problems(LINE.format(long), reference=long)
 
 
 def test_without_a_reference_the_length_without_load_is_the_yardstick():
@@ -180,7 +183,7 @@ def test_the_summary_counts_each_flag_with_its_own_n_and_interval():
     rows += [failed("f8"), reply("f9", text=""), reply("f10", text=ANSWER, finish_reason="length")]
     row = summarize_health(score_health(table(rows), frames(10))).iloc[0]
     assert (row.n_requests, row.n_answers) == (10, 8)
-    assert (row.failed, row.empty, row.truncated, row.not_well_formed) == (1, 1, 1, 1)
+    assert (row.failed, row["empty"], row.truncated, row.not_well_formed) == (1, 1, 1, 1)
     assert (row.failed_share, row.truncated_share) == (0.1, 1 / 8)
     assert row.parse_rate == 7 / 8
     assert row.parse_rate_low < 7 / 8 < row.parse_rate_high

@@ -1,9 +1,9 @@
 import numpy as np
 import pandas as pd
 
-from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
 from poc_lib.intervals import group_frames
 from poc_lib.intervals.groups import GROUPS_AT_LEAST, GROUPS_AT_MOST, group_for_intervals
+from poc_lib.looks import LOOKS_DIFFERENT_BITS
 
 SCENES = ["0000000000000000", "ffff000000000000", "0000ffff00000000", "00000000ffff0000"]
 

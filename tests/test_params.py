@@ -92,6 +92,43 @@ def test_the_baseline_comes_first_and_is_left_out_without_its_url():
     assert [server.role for server in Params(baseline_url="").server_specs()] == ["candidate"]
 
 
+THREE = [
+    {"name": "a", "role": "candidate", "url": "http://a/v1", "model": "m", "concurrency": [4, 1]},
+    {"name": "b", "role": "baseline", "api": "ollama", "url": "http://b", "model": "m"},
+    {"name": "c", "role": "candidate", "url": "http://c/v1", "model": "m"},
+]
+
+
+def test_a_list_of_servers_stands_for_the_two_flat_ones():
+    params = validate_params({"servers": THREE, "concurrency": [2], "baseline_concurrency": [1, 3]})
+    specs = params.server_specs()
+    assert [(spec.name, spec.api, spec.concurrency) for spec in specs] == [
+        ("b", "ollama", (1, 3)),
+        ("a", "openai", (1, 4)),
+        ("c", "openai", (2,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"name": "b"}, "two servers are called 'b'"),
+        ({"role": "judge"}, "role 'judge'"),
+        ({"api": "grpc"}, "api 'grpc'"),
+        ({"modell": "m"}, "has modell"),
+        ({"concurrency": [0]}, "expected 1 to 512"),
+        ({"concurrency": 4}, "a list of whole numbers"),
+    ],
+)
+def test_a_wrong_server_in_the_list_is_named(change, found):
+    assert found in problem_of(servers=[THREE[0] | change, *THREE[1:]])
+
+
+def test_a_server_without_its_model_or_a_run_without_a_candidate_is_refused():
+    assert "lacks model" in problem_of(servers=[{"name": "a", "role": "candidate", "url": "http://a"}])
+    assert "no server has the role 'candidate'" in problem_of(servers=THREE[1:2])
+
+
 def test_parameters_cannot_be_changed_afterwards():
     with pytest.raises(ValueError, match="frozen"):
         Params().seed = 1
@@ -167,7 +204,7 @@ def test_the_prompt_is_a_name_or_a_path(tmp_path):
 
 @pytest.mark.parametrize("prompt", ["no_such", "", "params"])
 def test_a_missing_prompt_names_the_known_ones(prompt):
-    with pytest.raises(SetupProblem, match="give one of four_questions, one_line"):
+    with pytest.raises(SetupProblem, match="give one of canary, four_questions, one_line"):
         Params(prompt=prompt).prompt_text()
 
 

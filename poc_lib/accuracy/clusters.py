@@ -5,6 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from poc_lib.intervals.groups import group_frames
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distances
+
 Groups = Mapping[str, int]  # frame_id -> its group of near-duplicates
 
 FRAME_COLUMNS = ["frame_id", "timestamp_s", "phash"]
@@ -16,8 +19,6 @@ def frame_groups(frames: pd.DataFrame) -> Groups:
     Args:
         frames: one row a frame with ``frame_id`` and, where known, ``timestamp_s`` and ``phash``.
     """
-    from poc_lib.intervals.groups import group_frames  # late: it reads looks, whose room reads this one
-
     return group_frames(frames.reindex(columns=FRAME_COLUMNS)).to_dict() if len(frames) else {}
 
 
@@ -27,10 +28,7 @@ def group_labels(frame_ids: pd.Series, groups: Groups | None) -> pd.Series:
 
 
 def looks_different(frames: pd.DataFrame, frame_ids: list[str]) -> np.ndarray:
-    """n × n truth values: the two frames are known to look different (confusion.LOOKS_DIFFERENT_BITS)."""
-    from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
-    from poc_lib.confusion.looks import hash_distances
-
+    """n × n truth values: the two frames are known to look different (looks.LOOKS_DIFFERENT_BITS)."""
     hashes = frames.reindex(columns=FRAME_COLUMNS).set_index("frame_id")["phash"].to_dict()
     known = [hashes.get(frame_id) for frame_id in frame_ids]
     return hash_distances(known, known) >= LOOKS_DIFFERENT_BITS  # NaN, unknown, compares as False

@@ -9,9 +9,8 @@ from PIL import Image
 
 from poc_lib.canary.codes import canary_id, make_codes
 from poc_lib.canary.drawing import draw_canary
-from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
-from poc_lib.confusion.looks import hash_distance, visual_hash
 from poc_lib.errors import SetupProblem
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distance, visual_hash
 from poc_lib.records import Frame
 
 JPEG_QUALITY = 88

@@ -71,6 +71,16 @@ def upper_bound(k: int, n: int) -> float:
     return 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
 
 
+def mixed_up_high(row: pd.Series) -> float:
+    """Upper end of the exact two-sided 95 % interval of mixed-up answers in one row of the summary.
+
+    Unlike ``leak_rate_high`` it counts canaries whose code was not read as mixed up: a code also goes missing
+    when a canary gets the answer to a real frame. NaN where no canary was answered and nothing leaked.
+    """
+    n_not_read = int(row["n_not_read"])
+    return upper_bound(int(row["n_leaks"]) + n_not_read, int(row["n_judged"]) + n_not_read)
+
+
 def _counts(group: pd.DataFrame) -> tuple[int, ...]:
     judgement = group["judgement"]
     n = judgement.value_counts().to_dict()

@@ -22,8 +22,8 @@ from poc_lib.comparison.facts import (
     software_text,
     widths_text,
 )
-from poc_lib.confusion import LOOKS_DIFFERENT_BITS, hash_distance
 from poc_lib.errors import SetupProblem
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distance
 from poc_lib.runs import FREE_PARAMETERS, Run
 
 Kind = Literal["must be equal", "may differ"]

@@ -8,8 +8,7 @@ stored reference may be wrong. So each is counted per server and level and teste
 """
 
 from poc_lib.confusion.fits import find_wrong_neighbours, fit_matrix, judge_answers
-from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS, ConfusionLimits
-from poc_lib.confusion.looks import hash_distance, visual_hash
+from poc_lib.confusion.limits import ConfusionLimits
 from poc_lib.confusion.repeats import find_duplicates, find_replays
 from poc_lib.confusion.summary import (
     ConfusionTables,
@@ -17,6 +16,7 @@ from poc_lib.confusion.summary import (
     list_suspicious,
     summarize_confusion,
 )
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distance, visual_hash
 
 __all__ = [
     "LOOKS_DIFFERENT_BITS",

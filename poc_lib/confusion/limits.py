@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-# Drawn screens of 1024 × 576 pixels, 64-bit hashes: another clock, caret or typed line changed at most 8
-# bits, JPEG quality 95 against 40 at most 4, one line of scrolling 6 in the median; another file in the same
-# editor 14 in the median (95 % at 8 or more), another kind of window 16 or more. So from 10 bits on, a screen
-# counts as another one.
-LOOKS_DIFFERENT_BITS = 10
+from poc_lib.looks import LOOKS_DIFFERENT_BITS
 
 # min_fit and margin: with eight screens described by hand, close paraphrases fit their own reference by 0.25
 # to 0.56 (most by 0.40 or more) and another by 0.07 at most; vague ones fit their own by 0.04 to 0.20. Thirty

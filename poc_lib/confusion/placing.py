@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from poc_lib.accuracy.similarity import TextVectors, cosine_matrix
 from poc_lib.confusion.fits import OTHER
 from poc_lib.confusion.limits import ConfusionLimits
-from poc_lib.confusion.references import References
+from poc_lib.confusion.references import STORED, References
 from poc_lib.confusion.tables import frame_distances, lowest_levels, row_chunks
 
 TAIL_FROM, TAIL_HALF = 0.75, 0.875  # quantiles; between them lies half of what is beyond the first
@@ -35,8 +35,9 @@ def place_answers(
     (NaN: no unloaded text but itself, or nothing that looks different) and ``chance``.
 
     ``chance``: how probable so large a surplus is for an honest answer of this run. 1 for all but wrong
-    neighbours with a surplus above the margin, and for one that only a single of the other frame's texts is
-    like: two stock phrases are alike, too.
+    neighbours by the stored references with a surplus above the margin, and for one that only a single of the
+    other frame's texts is like. Two stock phrases are alike, too, and without stored references nothing shows
+    that they are about no image.
     """
     placed = _surpluses(answers, references, frames, vectors, limits)
     if placed.empty:
@@ -50,7 +51,8 @@ def place_answers(
         chance.loc[unloaded.index] = tail_chance(unloaded, placed["surplus"])
         seen = _share_at_least(unloaded, loaded)
         chance.loc[loaded.index] = np.maximum(tail_chance(loaded, placed["surplus"]), seen)
-    suspect = (judged["judgement"].reindex(placed.index) == OTHER) & (placed["surplus"] >= limits.margin)
+    suspect = (judged["judgement"] == OTHER) & (judged["held_against"] == STORED)
+    suspect = suspect.reindex(placed.index) & (placed["surplus"] >= limits.margin)
     for index in placed.index[suspect & (chance <= MISPLACED_CHANCE)]:
         text, frame_id = answers["compared"][index], placed["fits_frame_id"][index]
         suspect[index] = _is_borne_out(text, frame_id, references, vectors, limits)

@@ -9,7 +9,6 @@ from rapidfuzz.distance import Levenshtein
 from poc_lib.accuracy.similarity import TextVectors, cosine_matrix, cosine_pairs, vectorize_texts
 from poc_lib.confusion.fits import OTHER, judged_by
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
-from poc_lib.confusion.looks import paired_distances
 from poc_lib.confusion.references import collect_references
 from poc_lib.confusion.tables import (
     CELL,
@@ -19,6 +18,7 @@ from poc_lib.confusion.tables import (
     hashes_of,
     row_chunks,
 )
+from poc_lib.looks import paired_distances
 
 PREVIOUS, FIRST = "previous answer", "first answer"
 DUPLICATE_COLUMNS = (*CELL, "frame_id", "same_as", "distance", "same_words")

@@ -9,8 +9,8 @@ import pandas as pd
 
 from poc_lib.confusion.evidence import Evidence
 from poc_lib.confusion.limits import ConfusionLimits
-from poc_lib.confusion.looks import paired_distances
 from poc_lib.confusion.tables import CELL, LEVEL, hashes_of
+from poc_lib.looks import paired_distances
 
 REPLAY_PREVIOUS = "replay of the previous answer"
 REPLAY_FIRST = "replay of the first answer"

@@ -10,8 +10,8 @@ from poc_lib.confusion.evidence import Evidence, gather_evidence
 from poc_lib.confusion.fits import NOT_JUDGED, OTHER, OWN
 from poc_lib.confusion.levels import SIGNS, WRONG, test_signs
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
-from poc_lib.confusion.looks import hash_distances, paired_distances
 from poc_lib.confusion.tables import LEVEL, hashes_of, row_chunks
+from poc_lib.looks import hash_distances, paired_distances
 
 _PER_SIGN = ("rate", "high", "expected", "p_value", "held_against")
 CONFUSION_COLUMNS = (

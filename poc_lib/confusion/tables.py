@@ -8,7 +8,7 @@ import pandas as pd
 
 from poc_lib.accuracy.sides import is_missing, measured, reference_sides
 from poc_lib.answers import comparable_text, strip_thinking
-from poc_lib.confusion.looks import hash_distances
+from poc_lib.looks import hash_distances
 
 LEVEL = ["server", "role", "concurrency"]
 CELL = [*LEVEL, "block"]

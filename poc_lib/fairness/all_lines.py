@@ -9,7 +9,7 @@ from poc_lib.fairness.caches import cache_lines
 from poc_lib.fairness.line import FairnessLine
 from poc_lib.fairness.machine import machine_lines
 from poc_lib.fairness.models import baseline_lines, model_lines
-from poc_lib.fairness.sittings import changed_server_lines, interruption_lines, restart_lines
+from poc_lib.fairness.sittings import changed_server_lines, given_up_lines, restart_lines
 from poc_lib.metrics import Baseline
 
 
@@ -40,8 +40,8 @@ def fairness_lines(
         *cache_lines(requests, events, telemetry, baseline),
         *restart_lines(events),
         *changed_server_lines(identities, events),
-        *interruption_lines(requests, events),
-        *machine_lines(requests, telemetry),
+        *given_up_lines(events),
+        *machine_lines(requests, telemetry, params),
         *temperature_lines(params),
     ]
     return sorted(lines, key=lambda line: line.severity != "warning")

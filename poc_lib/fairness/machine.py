@@ -1,6 +1,6 @@
 """Fairness of the machine: memory, other programs' load and power between what is compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ CPU_APART_PCT = 20.0  # points between two blocks of one level
 MANY_SAMPLES = 3
 
 
-def machine_lines(requests: pd.DataFrame, telemetry: pd.DataFrame) -> Iterator[FairnessLine]:
+def machine_lines(requests: pd.DataFrame, telemetry: pd.DataFrame, params: Mapping) -> Iterator[FairnessLine]:
     """What the machine's samples say; columns that this machine does not fill give no line."""
     host = telemetry[telemetry["source"] == "host"] if "source" in telemetry else telemetry
     if host.empty:
@@ -24,7 +24,8 @@ def machine_lines(requests: pd.DataFrame, telemetry: pd.DataFrame) -> Iterator[F
     yield from _memory_lines(host)
     yield from _swap_lines(host)
     yield from _power_lines(host)
-    yield from _idle_load_lines(requests, host)
+    # Warm-up requests are timed by a clock of their own, from before the first sample.
+    yield from _idle_load_lines(requests[requests["phase"] != "warmup"], host, params)
     yield from _uneven_load_lines(requests, host)
 
 
@@ -81,9 +82,11 @@ def _power_lines(host: pd.DataFrame) -> Iterator[FairnessLine]:
         )
 
 
-def _idle_load_lines(requests: pd.DataFrame, host: pd.DataFrame) -> Iterator[FairnessLine]:
+def _idle_load_lines(requests: pd.DataFrame, host: pd.DataFrame, params: Mapping) -> Iterator[FairnessLine]:
+    # Untimed requests before each cell are on no record: only the rest before them is surely idle.
+    rest_s = params.get("cooldown_s", 0.0) if params.get("warmup_per_cell") else np.inf
     load = [
-        _unused_load(sitting, requests[requests["sitting"] == number])
+        _unused_load(sitting, requests[requests["sitting"] == number], rest_s)
         for number, sitting in host.groupby("sitting")
     ]
     idle = pd.concat(load).dropna() if load else pd.Series(dtype=float)
@@ -96,13 +99,15 @@ def _idle_load_lines(requests: pd.DataFrame, host: pd.DataFrame) -> Iterator[Fai
         )
 
 
-def _unused_load(host: pd.DataFrame, requests: pd.DataFrame) -> pd.Series:
-    """cpu_pct of samples whose whole interval, since the sample before, lies outside every request."""
+def _unused_load(host: pd.DataFrame, requests: pd.DataFrame, rest_s: float) -> pd.Series:
+    """cpu_pct of samples whose whole interval, since the sample before, lies outside every request, and
+    within ``rest_s`` of the end of the last one before it."""
     from_s = host["asked_s"].shift()
     start_s = requests["start_s"].to_numpy(dtype=float)
     end_s = start_s + requests["total_s"].to_numpy(dtype=float)
     outside = [
         not np.any((start_s < to) & (end_s > since))
+        and (np.isinf(rest_s) or to <= end_s[end_s <= since].max(initial=-np.inf) + rest_s)
         for since, to in zip(from_s, host["asked_s"], strict=True)
     ]
     return host["cpu_pct"][np.array(outside, dtype=bool) & from_s.notna().to_numpy()]

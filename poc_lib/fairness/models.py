@@ -112,21 +112,15 @@ def baseline_lines(
 
 
 def _parallel_line(measured: pd.DataFrame, identity: Mapping, baseline: Baseline) -> FairnessLine:
-    is_ollama = identity.get("software") == "ollama" or identity.get("api") == "ollama"
-    serial = is_ollama and re.search(r"qwen3[-_.]?vl", identity.get("model") or "", re.IGNORECASE)
-    about_ollama = (
-        "Ollama runs the Qwen3-VL family with parallel = 1 whatever OLLAMA_NUM_PARALLEL says; further "
-        "requests queue."
-    )
+    serial = _why_serial(identity)
     levels = sorted(int(level) for level in measured["concurrency"].unique())
     if levels == [1]:
         return FairnessLine(
             "baseline's parallel requests",
             f"{baseline.name} was only tried with one request at a time (n = {len(measured)} requests).",
             "note" if serial else "warning",
-            about_ollama
-            if serial
-            else "It may be faster with more: measure it at the candidate's levels (baseline_concurrency).",
+            serial
+            or "It may be faster with more: measure it at the candidate's levels (baseline_concurrency).",
         )
     cells = summarize_cells(measured, measured["frame_id"].nunique()).groupby("concurrency")
     sums = cells[["n_ok", "wall_s"]].sum()
@@ -138,5 +132,21 @@ def _parallel_line(measured: pd.DataFrame, identity: Mapping, baseline: Baseline
         f"{baseline.name} was tried at {', '.join(map(str, levels))} in flight and was best at "
         f"{baseline.concurrency}, which the speed-up is taken against (frames/s: {rates}).",
         "note",
-        about_ollama if serial else "",
+        serial,
     )
+
+
+def _why_serial(identity: Mapping) -> str:
+    """Why this server takes one request at a time whatever is sent; empty: nothing known speaks for that."""
+    details = identity.get("details") or {}
+    if (details.get("health") or {}).get("engine_type") == "simple":
+        return (
+            "It runs without continuous batching (engine_type simple) and refuses a second request in flight."
+        )
+    is_ollama = identity.get("software") == "ollama" or identity.get("api") == "ollama"
+    if is_ollama and re.search(r"qwen3[-_.]?vl", identity.get("model") or "", re.IGNORECASE):
+        return (
+            "Ollama runs the Qwen3-VL family with parallel = 1 whatever OLLAMA_NUM_PARALLEL says; further "
+            "requests queue."
+        )
+    return ""

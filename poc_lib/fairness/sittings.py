@@ -1,13 +1,10 @@
-"""Fairness of one run over time: servers restarted or exchanged, sittings interrupted, cells given up."""
+"""Fairness of one run over time: servers restarted or exchanged, cells given up."""
 
 from collections.abc import Iterator, Mapping, Sequence
-
-import pandas as pd
 
 from poc_lib.fairness.line import FairnessLine
 
 PASSING = {"status", "model_loaded", "simulated", "uptime", "uptime_s", "timestamp", "time", "mcp"}
-ENDS = ("sitting_ended", "sitting_stopped")
 
 
 def restart_lines(events: Sequence[Mapping]) -> Iterator[FairnessLine]:
@@ -78,20 +75,8 @@ def _leaves(details: Mapping) -> Iterator[tuple[str, str]]:
             yield key, ", ".join(sorted(map(str, value)))
 
 
-def interruption_lines(requests: pd.DataFrame, events: Sequence[Mapping]) -> Iterator[FairnessLine]:
-    """Runs in several sittings, cells that were cut in two, cells given up, sittings without an end."""
-    measured = requests[requests["phase"] == "measure"]
-    sittings = sorted(measured["sitting"].unique())
-    if len(sittings) > 1:
-        per_cell = measured.groupby(["server", "role", "concurrency", "block"])["sitting"].nunique()
-        cut = int((per_cell > 1).sum())
-        yield FairnessLine(
-            "interrupted",
-            f"It was measured in {len(sittings)} sittings; {cut} of {len(per_cell)} cells were cut in two.",
-            "warning" if cut else "note",
-            "Machine and servers may have changed in between; a cut cell has two beginnings and two ends.",
-        )
-    yield from _unended_lines(events)
+def given_up_lines(events: Sequence[Mapping]) -> Iterator[FairnessLine]:
+    """Cells that were ended after so many failures in a row."""
     for event in events:
         if event.get("event") == "cell_ended" and event.get("stopped_because"):
             yield FairnessLine(
@@ -101,19 +86,3 @@ def interruption_lines(requests: pd.DataFrame, events: Sequence[Mapping]) -> Ite
                 "warning",
                 "Its rate stands for the frames before that only.",
             )
-
-
-def _unended_lines(events: Sequence[Mapping]) -> Iterator[FairnessLine]:
-    started = [event["sitting"] for event in events if event.get("event") == "sitting_started"]
-    ended = {event["sitting"]: event["event"] for event in events if event.get("event") in ENDS}
-    broken = [sitting for sitting in started if ended.get(sitting) != "sitting_ended"]
-    if not broken:
-        return
-    newest = broken[-1] == started[-1]
-    yield FairnessLine(
-        "interrupted",
-        f"{len(broken)} of {len(started)} sittings did not come to their end"
-        + (", the newest among them: the run may not be finished." if newest else "."),
-        "warning" if newest else "note",
-        "Requests in flight at that moment were sent again later.",
-    )

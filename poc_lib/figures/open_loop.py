@@ -37,6 +37,11 @@ def draw_open_loop(open_loop: pd.DataFrame, latencies: Sequence[str] = ("total",
         open_loop: goodput.summarize_open_loop, one row per (server, role, arrivals, rate).
         latencies: keys of LATENCIES, one panel each.
     """
+    if open_loop.empty:
+        none = "No arrival rate was asked for (open_loop_rates), so there is nothing to draw."
+        figure, (axes,) = new_figure("Open loop", none, False, (PANEL_WIDTH_IN, 0.9))
+        axes.set_axis_off()
+        return figure
     panels = len(latencies) + 1
     caption = _caption(open_loop)
     simulated = bool(open_loop["simulated"].any())

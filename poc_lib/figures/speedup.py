@@ -54,10 +54,10 @@ def _caption(rows: pd.DataFrame) -> str:
     if known.empty:
         return "No interval: too few blocks and groups of frames. Dotted: the verdict's thresholds."
     one = known.iloc[0]
+    levels = int(one["n_simultaneous"])
     return (
         f"n = {int(one['n_frames'])} frames × {int(one['n_blocks'])} blocks, paired. 95 % intervals; the "
-        f"thin ones hold for all {int(one['n_simultaneous'])} levels at once (Bonferroni). Dotted: the verdict's "
-        "thresholds."
+        f"thin ones hold for all {levels} levels at once (Bonferroni). Dotted: the verdict's thresholds."
     )
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from poc_lib.confusion.limits import LOOKS_DIFFERENT_BITS
-from poc_lib.confusion.looks import hash_distances
+from poc_lib.looks import LOOKS_DIFFERENT_BITS, hash_distances
 
 GROUPS_AT_MOST = 8  # batch means: few large batches are the safer ones (Schmeiser 1982)
 GROUPS_AT_LEAST = 4

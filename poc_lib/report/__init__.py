@@ -5,9 +5,10 @@ to import.
 """
 
 from poc_lib.report.blocks import ReportPage, Sample
-from poc_lib.report.findings import key_findings, next_steps
+from poc_lib.report.findings import key_findings
 from poc_lib.report.html import render_html
 from poc_lib.report.markdown import render_markdown
+from poc_lib.report.next_steps import next_steps
 from poc_lib.report.page import build_report
 from poc_lib.report.writing import ReportPaths, make_thumbnail, read_samples, write_report
 

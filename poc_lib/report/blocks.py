@@ -106,6 +106,7 @@ class Figures:
     """Figures that stand side by side where there is room."""
 
     figures: tuple[NamedFigure, ...]
+    wide: bool = False  # a figure of many panels takes the page's width
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,11 @@ class Sample:
     fields: tuple[tuple[str, str, str], ...]  # (field, of the answer, of the reference)
     scores: tuple[tuple[str, str], ...]  # (measure, value)
     flags: tuple[Cell, ...]
+
+    @property
+    def image(self) -> bytes | None:
+        """The image that was sent, where it is shown."""
+        return self.pictures[0].jpeg
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import yaml
 from poc_lib.analysis import Analysis
 from poc_lib.params import Params
 from poc_lib.report.blocks import Bullets, Code, Section, Table, Terms, Text
-from poc_lib.report.findings import key_findings, next_steps
+from poc_lib.report.findings import key_findings
+from poc_lib.report.next_steps import next_steps
 from poc_lib.report.wording import NOT_KNOWN, cells, columns, count
 
 MAX_DETAILS = 160
@@ -40,7 +41,32 @@ GLOSSARY = (
         "Similarity of two texts by their words, rare ones counting more: 0 nothing shared, 1 equal.",
     ),
     ("Jaccard overlap", "Shared names ÷ all names of two lists."),
-    ("95 % interval", "Wilson's interval of a share: the range of true shares that fit the count."),
+    (
+        "Block",
+        "A repeat of the whole comparison: every server and level once, in an order drawn from the seed.",
+    ),
+    (
+        "95 % interval",
+        "A range that holds the true value in 95 of 100 runs. It honours that blocks differ, that requests "
+        "of one wave share their fate and that neighbouring frames are alike.",
+    ),
+    (
+        "All levels at once",
+        "Bounds wide enough (Bonferroni) that the best level may be chosen without picking the luckiest.",
+    ),
+    (
+        "Amdahl's ceiling",
+        "What perfect sharing of the decode among the slots would reach while prefill stays serial.",
+    ),
+    (
+        "Open loop",
+        "Requests arrive at a rate, whatever the server does; latency counts from the moment each was due.",
+    ),
+    ("Goodput", "Answers per second that kept the service level."),
+    (
+        "Canary",
+        "A generated screenshot with a code. An answer that holds another frame's code is a proven mix-up.",
+    ),
     ("Wrong neighbour", "An answer that fits another frame's reference clearly better than its own."),
 )
 
@@ -61,15 +87,19 @@ def limits_section(analysis: Analysis) -> Section:
     blocks, frames = int(analysis.speed["blocks"].min()), len(analysis.frames)
     limits = [
         f"One recording, {count(frames, 'frame')} of it, one machine, one day: others may differ.",
+        "Intervals see what varies between this run's blocks and frames, not what another day would change. "
+        "Neighbouring frames that are alike in ways no image hash shows make them too narrow.",
         "The stored reference is what an earlier model wrote. Agreement with it is not correctness.",
         "A match by difflib is strict about wording: a correct paraphrase often fails it.",
-        "Confusion is inferred from texts: a mix-up between two similar screens cannot be seen this way.",
-        "Load is a closed loop: a fixed number of requests in flight, not arrivals at a rate.",
-        "Intervals take answers as independent. Neighbouring frames are not, so the truth is less certain.",
+        "Signs of confusion in texts cannot show a mix-up between two screens that look alike.",
     ]
+    if not len(analysis.canaries):
+        limits.append("No canaries were sent, so a mix-up of images could be suspected but not proven.")
+    if analysis.open_loop.empty:
+        limits.append("Load was a closed loop: a fixed number of requests in flight, not arrivals at a rate.")
     if blocks < 2:
         limits.append(
-            "Each level was measured once, so nothing here says how much a second run would differ."
+            "Each level was measured in one block, so nothing here says how much a second one would differ."
         )
     if not analysis.baseline.measured:
         limits.append(

@@ -1,9 +1,10 @@
-"""What the numbers say, and what follows from them: sentences by rule, every number computed."""
+"""What the numbers say: sentences by rule, every number computed."""
 
 import pandas as pd
 
+from poc_lib.accuracy import JUDGED_BY, level_sentence
 from poc_lib.analysis import Analysis
-from poc_lib.params import Params
+from poc_lib.canary import canary_sentences
 from poc_lib.report.choice import (
     agreement_row,
     candidate_rows,
@@ -14,10 +15,8 @@ from poc_lib.report.choice import (
     speed_row,
 )
 from poc_lib.report.wording import count, interval, list_words, number, seconds, share, times
-from poc_lib.verdict import NOT_RECOMMENDED
 
 LENGTHS_DIFFER = 0.1  # relative; below it, two mean answer lengths count as equal
-SMALL_N = 30
 
 
 def key_findings(analysis: Analysis) -> tuple[str, ...]:
@@ -29,6 +28,7 @@ def key_findings(analysis: Analysis) -> tuple[str, ...]:
         _recording_time,
         _lengths,
         _accuracy,
+        _quality_under_load,
         _confusion,
         _failures,
     )
@@ -67,7 +67,7 @@ def _without_batching(analysis: Analysis) -> str | None:
         return None
     best = speed_row(analysis, level)
     return (
-        f"One request at a time, it is already {times(alone['speedup_frames'].iloc[0])} the baseline in "
+        f"One request at a time, it is {times(alone['speedup_frames'].iloc[0])} the baseline in "
         f"frames/s; with {level} in flight it is {times(best['speedup_frames'])}. Only the difference is due "
         "to concurrency."
     )
@@ -132,18 +132,29 @@ def _accuracy(analysis: Analysis) -> str | None:
     return f"{text}."
 
 
+def _quality_under_load(analysis: Analysis) -> str | None:
+    """Whether parallel requests cost quality, at the chosen level."""
+    rows = of_candidate(analysis, analysis.quality.levels)
+    chosen = rows[(rows["concurrency"] == chosen_level(analysis)) & (rows["measure"] == JUDGED_BY)]
+    return None if chosen.empty else level_sentence(chosen.iloc[0])
+
+
 def _confusion(analysis: Analysis) -> str | None:
+    """Proofs first, then suspicions; and how sure their absence is."""
+    candidate = analysis.verdict.candidate
+    coded = canary_sentences(of_candidate(analysis, analysis.canaries)).get(candidate)
     rows = of_candidate(analysis, analysis.confusion)
     levels = [(int(row["concurrency"]), count_suspicious(row)) for _, row in rows.iterrows()]
     found = [f"{n} at {level} in flight" for level, n in levels if n]
-    if found:
-        return f"Signs that answers were given to the wrong image: {list_words(found)}."
     judged = int(rows["n_judged"].sum())
-    if not judged:
-        return "Whether answers belong to their images could not be judged."
-    return (
-        f"No answer of {analysis.verdict.candidate} seems to belong to another image (n = {judged} judged)."
-    )
+    if found:
+        where = list_words(found)
+        text = f"Signs, more than chance explains, of answers given to the wrong image: {where}."
+    elif judged:
+        text = f"The texts show no answer about another image (n = {judged} judged)."
+    else:
+        text = "Whether answers fit their images could not be judged by their texts."
+    return f"{coded} {text}" if coded else text
 
 
 def _failures(analysis: Analysis) -> str | None:
@@ -154,110 +165,3 @@ def _failures(analysis: Analysis) -> str | None:
         f"{r.n_failed} of {r.n_requests} at {r.server}, {r.concurrency} in flight" for r in rows.itertuples()
     ]
     return f"Requests failed: {list_words(where)}."
-
-
-def next_steps(analysis: Analysis, params: Params) -> tuple[str, ...]:
-    """What to do about it: one sentence for each rule that holds, the most pressing first."""
-    rules = (
-        _step_simulated, _step_failures, _step_confusion, _step_not_judged, _step_recorded,
-        _step_lost_baseline, _step_match, _step_marginal, _step_few, _step_higher, _step_verdict,
-    )  # fmt: skip
-    return tuple(sentence for rule in rules for sentence in [rule(analysis, params)] if sentence)
-
-
-def _step_simulated(analysis: Analysis, params: Params) -> str | None:
-    if analysis.run.simulated:
-        return (
-            "Measure real servers: start them, then `python -m poc_lib run --params params/escribano.yaml`."
-        )
-    return None
-
-
-def _step_failures(analysis: Analysis, params: Params) -> str | None:
-    if not len(analysis.failures):
-        return None
-    worst = analysis.failures.sort_values("n").iloc[-1]
-    advice = FAILURE_ADVICE.get(worst["error_class"], "read the server's log for that time")
-    return (
-        f"Look into the failures first, starting with '{worst['error_class']}' at {worst['concurrency']} in "
-        f"flight: {advice}."
-    )
-
-
-FAILURE_ADVICE = {
-    "connect": "see whether the server is still running, and whether it ended by itself",
-    "timeout": "see whether one long answer held a whole batch, and lower `max_tokens`",
-    "busy": "see whether the server was started with `--continuous-batching`",
-    "empty": "see whether the model spends all its tokens on thinking",
-    "truncated": "see whether the server ran out of memory",
-    "server_error": "read the example above and the server's log for that time",
-}
-
-
-def _step_confusion(analysis: Analysis, params: Params) -> str | None:
-    rows = of_candidate(analysis, analysis.confusion)
-    if not sum(count_suspicious(row) for _, row in rows.iterrows()):
-        return None
-    return (
-        "Do not use these answers yet: look at the suspicious samples. If this is vllm-mlx before 0.6.0, "
-        "upgrade it or start it with `--disable-prefix-cache`: its cache does not tell images apart. Then "
-        "measure again."
-    )
-
-
-def _step_not_judged(analysis: Analysis, params: Params) -> str | None:
-    if int(analysis.confusion["n_judged"].sum()):
-        return None
-    return "Choose a recording with stored descriptions: without them nothing can be judged."
-
-
-def _step_recorded(analysis: Analysis, params: Params) -> str | None:
-    if analysis.baseline.measured:
-        return None
-    return (
-        "Start Ollama on the same machine, set `baseline_url` and measure both: the baseline here is "
-        "recorded, not measured."
-    )
-
-
-def _step_lost_baseline(analysis: Analysis, params: Params) -> str | None:
-    if analysis.baseline.complete:
-        return None
-    return f"Repair {analysis.baseline.name} before trusting the speed-up: the baseline lost frames itself."
-
-
-def _step_match(analysis: Analysis, params: Params) -> str | None:
-    met = analysis.criteria.set_index("criterion")["met"].get("match rate")
-    if met is not False:
-        return None
-    return (
-        "Read the samples before taking the match rate for a lack of quality: paraphrases score far below "
-        f"{params.match_threshold:g}, so compare it with the baseline's own rate."
-    )
-
-
-def _step_marginal(analysis: Analysis, params: Params) -> str | None:
-    if analysis.verdict.label != "marginal":
-        return None
-    return f"Repeat it, the gain is small: `--blocks {max(3, params.blocks + 2)}` shows whether it holds."
-
-
-def _step_few(analysis: Analysis, params: Params) -> str | None:
-    n = len(analysis.frames)
-    if n >= SMALL_N:
-        return None
-    return f"Send more frames: with n = {n} the intervals are wide. `--frames 50` narrows them."
-
-
-def _step_higher(analysis: Analysis, params: Params) -> str | None:
-    highest = int(candidate_rows(analysis)["concurrency"].max())
-    if analysis.verdict.concurrency != highest or analysis.verdict.label == NOT_RECOMMENDED:
-        return None
-    return f"Try more than {highest} in flight: the highest level measured was also the fastest."
-
-
-def _step_verdict(analysis: Analysis, params: Params) -> str | None:
-    good = analysis.verdict.label in ("recommendation", "strong recommendation")
-    if not good or analysis.run.simulated or analysis.verdict.reservations:
-        return None
-    return f"Switch to {analysis.verdict.candidate} with {analysis.verdict.concurrency} requests in flight."

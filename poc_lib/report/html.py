@@ -2,18 +2,29 @@
 
 import base64
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from poc_lib.figures import figure_to_svg
-from poc_lib.report.blocks import NamedFigure, ReportPage
+from poc_lib.report.blocks import NamedFigure, ReportPage, Sample
 
 
 def render_html(page: ReportPage) -> str:
     """The page as HTML; every text in it is escaped."""
     return _environment().get_template("report.html.j2").render(page=page)
+
+
+def render_gallery(samples: Sequence[Sample]) -> str:
+    """Samples as they stand on the page, for a place that has the styles of gallery_styles()."""
+    return str(_environment().get_template("blocks.html.j2").module.gallery(samples))
+
+
+def gallery_styles() -> str:
+    """The rules of a gallery, which any page may hold."""
+    return _environment().get_template("samples.css").render()
 
 
 @cache

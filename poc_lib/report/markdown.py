@@ -12,7 +12,10 @@ from poc_lib.report.blocks import (
     Code,
     Figures,
     Gallery,
+    Heading,
     Note,
+    Picture,
+    Piece,
     ReportPage,
     Sample,
     Table,
@@ -25,6 +28,7 @@ from poc_lib.report.blocks import (
 _SPECIAL = re.compile(
     r"([\\`*_\[\]|~$]|^[#>+-]|:(?=//)|(?<=www)\.|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)|@)"
 )
+_MARKS = {"added": "**", "lacking": "~~", "telling": "**"}
 _SIGNS = {"bad": "❗", "warn": "⚠️", "good": "✅", "muted": "🔒", "plain": ""}
 
 
@@ -78,6 +82,10 @@ def _note(note: Note) -> str:
     return f"> {_SIGNS[note.tone]} **{_own_words(note.text)}**"
 
 
+def _heading(block: Heading) -> str:
+    return f"### {escape_markdown(block.text)}"
+
+
 def _text(block: Text) -> str:
     return _own_words(block.text)
 
@@ -124,22 +132,37 @@ def _gallery(block: Gallery) -> str:
 
 
 def _sample(sample: Sample) -> str:
-    image = (
-        f"![{escape_markdown(sample.alt)}](figures/{sample.name}.svg)"
-        if sample.image
-        else f"*{escape_markdown(sample.image_problem or '')}*"
-    )
     flags = ", ".join(f"**{escape_markdown(flag.text)}**" for flag in sample.flags)
     scores = ", ".join(f"{escape_markdown(name)} {escape_markdown(value)}" for name, value in sample.scores)
-    texts = [[escape_markdown(who), escape_markdown(text) or "(no text)"] for who, text in sample.texts]
+    texts = [[escape_markdown(said.whose), _marked(said.pieces) or "(no text)"] for said in sample.texts]
+    fields = [[escape_markdown(part) for part in field] for field in sample.fields]
     parts = [
         f"### {escape_markdown(sample.title)}",
         f"{escape_markdown(sample.reason)}. {flags}".strip(),
-        image,
+        *(_picture(picture) for picture in sample.pictures),
         _grid(texts, ["whose", "text"], ["left", "left"]),
+        _grid(fields, ["field", "answer", "reference"], ["left", "left", "left"]) if fields else "",
         scores,
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _picture(picture: Picture) -> str:
+    if picture.jpeg is None:
+        return f"*{escape_markdown(picture.caption)}: {escape_markdown(picture.problem or '')}*"
+    shown = f"![{escape_markdown(picture.alt)}](figures/{picture.name}.svg)"
+    return f"{shown}\n\n*{escape_markdown(picture.caption)}*"
+
+
+def _marked(pieces: tuple[Piece, ...]) -> str:
+    """A text with its marks: what it alone says is bold, what the other lacks struck, what tells bold."""
+    return " ".join("".join(_piece(piece) for piece in pieces).split())
+
+
+def _piece(piece: Piece) -> str:
+    text, mark = escape_markdown_spaced(piece.text), _MARKS.get(piece.kind, "")
+    lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+    return f"{lead}{mark}{text.strip()}{mark}{trail}" if text.strip() else text
 
 
 def _terms(block: Terms) -> str:
@@ -151,6 +174,7 @@ def _terms(block: Terms) -> str:
 
 
 _WRITERS: dict[type, Callable[..., str]] = {
+    Heading: _heading,
     Text: _text,
     Bullets: _bullets,
     Note: _note,

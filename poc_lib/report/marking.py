@@ -14,7 +14,7 @@ MIN_SHARED = 4  # letters: shorter words are shared by any two texts
 def mark_differences(answer: str, reference: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Both texts whole: what the answer alone says is "added", what it leaves out "lacking".
 
-    Words are compared without case; what stands between two marked words is marked with them.
+    Words are compared without case; what stands beside marked words alone is marked with them.
     """
     ours, theirs = _TOKEN.findall(answer), _TOKEN.findall(reference)
     left, right = _words(ours), _words(theirs)
@@ -55,11 +55,12 @@ def _is_word(token: str) -> bool:
 
 
 def _pieces(tokens: Sequence[str], same: set[int], kind: str) -> tuple[Piece, ...]:
-    """Tokens as pieces; ``same`` counts words only. A gap is marked where both its neighbours are."""
+    """Tokens as pieces; ``same`` counts words only. A gap is marked where its neighbours are."""
     numbers = iter(range(len(tokens)))
     marked = [_is_word(token) and next(numbers) not in same for token in tokens]
     for i, token in enumerate(tokens):
         if not _is_word(token):
-            marked[i] = 0 < i < len(tokens) - 1 and marked[i - 1] and marked[i + 1]
+            beside = marked[max(0, i - 1) : i] + marked[i + 1 : i + 2]
+            marked[i] = bool(beside) and all(beside)
     runs = groupby(zip(tokens, marked, strict=True), key=lambda pair: pair[1])
     return tuple(Piece("".join(token for token, _ in run), kind if on else "same") for on, run in runs)

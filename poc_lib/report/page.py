@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from poc_lib.analysis import Analysis
+from poc_lib.comparison import Comparison
 from poc_lib.params import Params
 from poc_lib.report.blocks import Note, ReportPage, Sample
+from poc_lib.report.comparison import comparison_section
 from poc_lib.report.ending import (
     findings_section,
     glossary_section,
@@ -29,18 +31,25 @@ PRIVATE = "This page shows the screenshots that were sent. Share it as you would
 N_SUMMARY_SENTENCES = 3
 
 
-def build_report(analysis: Analysis, params: Params, samples: Sequence[Sample] = ()) -> ReportPage:
+def build_report(
+    analysis: Analysis,
+    params: Params,
+    samples: Sequence[Sample] = (),
+    comparison: Comparison | None = None,
+) -> ReportPage:
     """The whole report of one run.
 
     Args:
         analysis: every table of the run.
         params: thresholds, targets and whether screenshots may be shown.
         samples: what describe_sample made of the chosen answers.
+        comparison: other runs that this one is held against.
     """
     sections = (
         summary_section(analysis, key_findings(analysis)[:N_SUMMARY_SENTENCES]),
         criteria_section(analysis),
         speed_section(analysis),
+        comparison_section(comparison.table, comparison.differences) if comparison else None,
         fairness_section(analysis),
         latency_section(analysis),
         phases_section(analysis),

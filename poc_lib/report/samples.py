@@ -1,169 +1,114 @@
-"""Which answers are shown, and everything that is shown of each. Pure: images come in as bytes."""
+"""Which answers are shown: proven leaks, suspicions, those least like their reference, and some drawn.
 
-from collections.abc import Mapping
+Pure. Each kind is bounded; what is left out is in the run's tables.
+"""
+
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from poc_lib.accuracy import STORED_REFERENCE, pick_samples
 from poc_lib.analysis import Analysis
-from poc_lib.report.blocks import Cell, Sample
-from poc_lib.report.choice import (
-    chosen_level,
-    of_candidate,
-)
-from poc_lib.report.wording import number
+from poc_lib.report.choice import chosen_level
 
-SHOWN_SCORES = {
-    "difflib_ratio": "difflib ratio",
-    "tfidf_cosine": "TF-IDF cosine",
-    "activity_agrees": "activity agrees",
-    "apps_jaccard": "apps overlap",
-    "topics_jaccard": "topics overlap",
-}
-AGREES = {1.0: "yes", 0.0: "no"}
-N_SUSPICIOUS, N_WORST, N_RANDOM = 4, 3, 3
+SUSPICION = "suspicion"
+Kind = Literal["leak", "suspicious", "worst", "random"]
+N_OF_KIND: dict[Kind, int] = {"leak": 4, "suspicious": 6, "worst": 3, "random": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """One answer to be shown."""
 
-    frame_id: str
+    kind: Kind
+    server: str
     concurrency: int
     block: int
+    frame_id: str
     reason: str
-    other_frame_id: str | None = None  # the frame that a suspicious answer resembles
+    phase: str = "measure"
+    other_frame_id: str | None = None  # the frame that the answer may be about
+    sign: str | None = None
 
 
 def choose_samples(analysis: Analysis, seed: int) -> list[Chosen]:
-    """The candidate's suspicious answers, its least similar ones and some at random; each frame once."""
+    """The answers worth a look, the most serious first; no frame twice but for leaks."""
+    chosen = [*_leaks(analysis), *_suspicious(analysis)]
     level = chosen_level(analysis)
-    suspicious = of_candidate(analysis, analysis.suspicious).drop_duplicates("frame_id")
-    chosen = [
-        Chosen(row.frame_id, row.concurrency, row.block, f"Suspicious: {row.sign}", row.other_frame_id)
-        for row in suspicious.head(N_SUSPICIOUS).itertuples()
+    shown = _scored(analysis, level, {one.frame_id for one in chosen})
+    n_worst, n_random = N_OF_KIND["worst"], N_OF_KIND["random"]
+    picked = pick_samples(shown, max(n_worst, n_random), seed)
+    chosen += _at_level(analysis, level, "worst", "Least like its reference", picked.worst[:n_worst])
+    drawn = picked.random[:n_random] if picked.worst else _drawn(analysis, level, n_random, seed)
+    return chosen + _at_level(analysis, level, "random", "Drawn at random", drawn)
+
+
+def of_kinds(chosen: Iterable[Chosen], kinds: Iterable[Kind]) -> list[Chosen]:
+    """The samples of these kinds."""
+    return [one for one in chosen if one.kind in set(kinds)]
+
+
+def _leaks(analysis: Analysis) -> list[Chosen]:
+    return [
+        Chosen(
+            "leak",
+            row.server,
+            row.concurrency,
+            row.block,
+            row.frame_id,
+            "Proven leak: it holds the code of another image",
+            row.phase,
+            row.donor_frame_id,
+            "leak",
+        )
+        for row in analysis.leaks.head(N_OF_KIND["leak"]).itertuples()
     ]
+
+
+def _suspicious(analysis: Analysis) -> list[Chosen]:
+    rows = analysis.suspicious
+    first = rows.assign(later=rows["state"] != SUSPICION).sort_values("later", kind="stable")
+    kept = first.drop_duplicates("frame_id").head(N_OF_KIND["suspicious"])
+    return [
+        Chosen(
+            "suspicious",
+            row.server,
+            row.concurrency,
+            row.block,
+            row.frame_id,
+            f"{'Suspicious' if row.state == SUSPICION else 'Odd, but within chance'}: {row.sign}",
+            other_frame_id=row.other_frame_id,
+            sign=row.sign,
+        )
+        for row in kept.itertuples()
+    ]
+
+
+def _scored(analysis: Analysis, level: int, shown_already: set[str]) -> pd.DataFrame:
     scores = analysis.scores
-    shown = scores[
+    return scores[
         (scores["server"] == analysis.verdict.candidate)
         & (scores["concurrency"] == level)
         & (scores["block"] == 0)
         & (scores["against"] == STORED_REFERENCE)
-        & ~scores["frame_id"].isin([one.frame_id for one in chosen])
+        & ~scores["frame_id"].isin(shown_already)
     ]
-    picked = pick_samples(shown, max(N_WORST, N_RANDOM), seed)
-    chosen += [Chosen(f, level, 0, "Least like its reference") for f in picked.worst[:N_WORST]]
-    chosen += [Chosen(f, level, 0, "Drawn at random") for f in picked.random[:N_RANDOM]]
-    return chosen
 
 
-def describe_sample(
-    analysis: Analysis, chosen: Chosen, images: Mapping[str, bytes], why_no_image: str
-) -> Sample:
-    """Everything shown of one answer.
-
-    Args:
-        images: small JPEGs by frame id.
-        why_no_image: said where a frame has none.
-    """
-    reply = _reply(analysis, chosen)
-    image = images.get(chosen.frame_id)
-    at = f"{analysis.verdict.candidate} at {chosen.concurrency} in flight"
-    return Sample(
-        title=f"Frame {chosen.frame_id}, {at}",
-        reason=chosen.reason,
-        name=f"frame_{_stem(chosen.frame_id)}_{chosen.concurrency}_{chosen.block}",
-        image=image,
-        image_problem=None if image else why_no_image,
-        alt=f"Screenshot of frame {chosen.frame_id}; what it shows is described in the texts beside it",
-        texts=tuple(_texts(analysis, chosen, reply, at)),
-        scores=tuple(_scores(analysis, chosen)),
-        flags=tuple(_flags(analysis, chosen, reply)),
-    )
-
-
-def _stem(frame_id: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in frame_id)
-
-
-def _reply(analysis: Analysis, chosen: Chosen) -> pd.Series:
+def _drawn(analysis: Analysis, level: int, n: int, seed: int) -> list[str]:
+    """Answered frames of the first block, where nothing could be scored."""
     requests = analysis.requests
-    found = requests[
-        (requests["phase"] == "measure")
-        & (requests["server"] == analysis.verdict.candidate)
-        & (requests["concurrency"] == chosen.concurrency)
-        & (requests["block"] == chosen.block)
-        & (requests["frame_id"] == chosen.frame_id)
-    ]
-    return found.iloc[0]
+    here = (requests["server"] == analysis.verdict.candidate) & (requests["concurrency"] == level)
+    here &= (requests["phase"] == "measure") & (requests["block"] == 0) & requests["error_class"].isna()
+    frame_ids = sorted(set(requests.loc[here, "frame_id"]))
+    return random.Random(seed).sample(frame_ids, min(n, len(frame_ids)))
 
 
-def _texts(analysis: Analysis, chosen: Chosen, reply: pd.Series, at: str) -> list[tuple[str, str]]:
-    texts = [(at, str(reply["text"]))]
-    baseline = _baseline_answer(analysis, chosen.frame_id)
-    if baseline is not None:
-        texts.append((f"{baseline['server']} at {baseline['concurrency']} in flight", str(baseline["text"])))
-    texts.append(("Stored reference", _reference(analysis, chosen.frame_id)))
-    if chosen.other_frame_id is not None:
-        other = _reference(analysis, chosen.other_frame_id)
-        texts.append(
-            (f"Stored reference of frame {chosen.other_frame_id}, which the answer resembles", other)
-        )
-    return texts
-
-
-def _reference(analysis: Analysis, frame_id: str) -> str:
-    rows = analysis.frames[analysis.frames["frame_id"] == frame_id]
-    text = rows["ref_description"].iloc[0] if len(rows) else None
-    return text if isinstance(text, str) else "(no usable reference)"
-
-
-def _baseline_answer(analysis: Analysis, frame_id: str) -> pd.Series | None:
-    requests = analysis.requests
-    found = requests[
-        (requests["phase"] == "measure")
-        & (requests["role"] == "baseline")
-        & (requests["frame_id"] == frame_id)
-        & requests["error_class"].isna()
-    ].sort_values(["concurrency", "block"])
-    return None if found.empty else found.iloc[0]
-
-
-def _scores(analysis: Analysis, chosen: Chosen) -> list[tuple[str, str]]:
-    row = _score_row(analysis, chosen)
-    if row is None:
-        return []
-    return [
-        (label, AGREES.get(row[name], number(None)) if name == "activity_agrees" else number(row[name]))
-        for name, label in SHOWN_SCORES.items()
-    ]
-
-
-def _score_row(analysis: Analysis, chosen: Chosen) -> pd.Series | None:
-    scores = analysis.scores
-    found = scores[
-        (scores["server"] == analysis.verdict.candidate)
-        & (scores["concurrency"] == chosen.concurrency)
-        & (scores["block"] == chosen.block)
-        & (scores["frame_id"] == chosen.frame_id)
-        & (scores["against"] == STORED_REFERENCE)
-    ]
-    return None if found.empty else found.iloc[0]
-
-
-def _flags(analysis: Analysis, chosen: Chosen, reply: pd.Series) -> list[Cell]:
-    row, flags = _score_row(analysis, chosen), []
-    if row is not None and pd.notna(row["match"]):
-        flags.append(Cell("match", "good") if row["match"] else Cell("no match", "warn"))
-    if row is not None and row["well_formed"] == 0:
-        flags.append(Cell("not well formed", "warn"))
-    if reply["finish_reason"] == "length":
-        flags.append(Cell("cut off", "warn"))
-    signs = analysis.suspicious[
-        (analysis.suspicious["server"] == analysis.verdict.candidate)
-        & (analysis.suspicious["frame_id"] == chosen.frame_id)
-        & (analysis.suspicious["concurrency"] == chosen.concurrency)
-        & (analysis.suspicious["block"] == chosen.block)
-    ]["sign"]
-    return [*flags, *(Cell(sign, "bad") for sign in signs.unique())]
+def _at_level(
+    analysis: Analysis, level: int, kind: Kind, reason: str, frame_ids: Iterable[str]
+) -> list[Chosen]:
+    candidate = analysis.verdict.candidate
+    return [Chosen(kind, candidate, level, 0, frame_id, reason) for frame_id in frame_ids]

@@ -1,21 +1,25 @@
 """The edge: images in, files of the run folder out."""
 
 import base64
+import glob
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from poc_lib.analysis import Analysis
+from poc_lib.comparison import Comparison
 from poc_lib.figures import figure_to_svg
 from poc_lib.params import Params
-from poc_lib.report.blocks import Figures, Gallery, NamedFigure, ReportPage, Sample
+from poc_lib.report.blocks import Figures, Gallery, NamedFigure, Picture, ReportPage, Sample
+from poc_lib.report.describing import describe_sample
 from poc_lib.report.html import render_html
 from poc_lib.report.markdown import render_markdown
 from poc_lib.report.page import build_report
-from poc_lib.report.samples import choose_samples, describe_sample
-from poc_lib.runs import write_text
+from poc_lib.report.samples import Chosen, choose_samples
+from poc_lib.runs import write_table, write_text
 
 THUMBNAIL_BYTES = 15_000
 WIDTHS = (640, 560, 480, 400, 320, 240, 160)
@@ -34,10 +38,15 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def write_report(analysis: Analysis, params: Params) -> ReportPaths:
-    """Write report.html, report.md, verdict.txt and figures/*.svg into the run folder."""
+def write_report(analysis: Analysis, params: Params, comparison: Comparison | None = None) -> ReportPaths:
+    """Write report.html, report.md, verdict.txt and figures/*.svg into the run folder.
+
+    With other runs to compare with, tables/comparison.csv as well.
+    """
     folder = analysis.run.folder
-    page = build_report(analysis, params, read_samples(analysis, params))
+    page = build_report(analysis, params, read_samples(analysis, params), comparison)
+    if comparison:
+        write_table(analysis.run, "comparison", comparison.table)
     return ReportPaths(
         html=write_text(folder / "report.html", render_html(page)),
         markdown=write_text(folder / "report.md", render_markdown(page)),
@@ -57,16 +66,24 @@ def verdict_text(page: ReportPage) -> str:
 
 def read_samples(analysis: Analysis, params: Params) -> list[Sample]:
     """The answers to be shown, with their thumbnails unless screenshots are to be left out."""
-    chosen = choose_samples(analysis, params.seed)
-    paths = dict(zip(analysis.frames["frame_id"], analysis.frames["image_path"], strict=True))
-    images = (
-        {one.frame_id: _read_thumbnail(Path(paths[one.frame_id])) for one in chosen}
-        if params.screenshots
-        else {}
-    )
+    return describe_samples(analysis, choose_samples(analysis, params.seed), params.screenshots)
+
+
+def describe_samples(analysis: Analysis, chosen: Sequence[Chosen], screenshots: bool) -> list[Sample]:
+    """Chosen answers with thumbnails of their own and of the other image, unless these are to be left out."""
+    wanted = {one.frame_id for one in chosen} | {one.other_frame_id for one in chosen} - {None}
+    images = {frame_id: _read_image(analysis, frame_id) for frame_id in wanted} if screenshots else {}
     known = {frame_id: image for frame_id, image in images.items() if image}
-    why_no_image = GONE if params.screenshots else LEFT_OUT
+    why_no_image = GONE if screenshots else LEFT_OUT
     return [describe_sample(analysis, one, known, why_no_image) for one in chosen]
+
+
+def _read_image(analysis: Analysis, frame_id: str) -> bytes | None:
+    """The small image of a frame, or of a canary of the run."""
+    of_frame = analysis.frames.loc[analysis.frames["frame_id"] == frame_id, "image_path"]
+    drawn = (analysis.run.folder / "canaries").glob(f"{glob.escape(frame_id)}-*.jpg")
+    path = next(iter([*of_frame, *sorted(drawn)]), None)
+    return None if path is None else _read_thumbnail(Path(path))
 
 
 def _read_thumbnail(path: Path) -> bytes | None:
@@ -105,8 +122,9 @@ def _figure_files(page: ReportPage) -> dict[str, str]:
     blocks = [block for section in page.sections for block in section.blocks]
     figures: list[NamedFigure] = [f for block in blocks if isinstance(block, Figures) for f in block.figures]
     samples: list[Sample] = [s for block in blocks if isinstance(block, Gallery) for s in block.samples]
+    pictures: list[Picture] = [picture for sample in samples for picture in sample.pictures]
     files = {named.name: figure_to_svg(named.figure, named.name, paper=True) for named in figures}
-    return files | {sample.name: _picture(sample.image) for sample in samples if sample.image}
+    return files | {picture.name: _picture(picture.jpeg) for picture in pictures if picture.jpeg}
 
 
 def _picture(jpeg: bytes) -> str:

@@ -176,7 +176,12 @@ def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for two sittings to be one run, as a flat mapping."""
     params = {k: v for k, v in facts["params"].items() if k not in FREE_PARAMETERS}
     frames = [frame["sha256"] for frame in facts["frames"]]
-    return {**params, "prompt text": facts["prompt_sha256"], "frame images": frames}
+    return {
+        **params,
+        "prompt text": facts["prompt_sha256"],
+        "canary prompt": facts.get("canary_prompt_sha256"),
+        "frame images": frames,
+    }
 
 
 def _refuse_other_run(run: Run, facts: Mapping[str, Any]) -> None:
@@ -192,7 +197,7 @@ def _refuse_other_run(run: Run, facts: Mapping[str, Any]) -> None:
 
 
 def _difference_line(key: str, asked: Any, stored: Any) -> str:
-    if key in ("prompt text", "frame images"):  # hashes tell a reader nothing
+    if key in ("prompt text", "canary prompt", "frame images"):  # hashes tell a reader nothing
         return f"other {key} than on file"
     return f"{key} is {_short(asked)}, on file {_short(stored)}"
 

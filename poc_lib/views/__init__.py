@@ -3,14 +3,24 @@
 from poc_lib.views.results import (
     criteria_table,
     findings,
-    parse_rates,
     quality_sentence,
     speed_and_quality,
     speed_sentence,
     speed_table,
     verdict_banner,
 )
-from poc_lib.views.sections import fairness_table, open_loop_table, phases_table, show_section
+from poc_lib.views.sections import (
+    agreement_table,
+    calibration_table,
+    comparison_table,
+    confusion_table,
+    fairness_table,
+    health_table,
+    open_loop_table,
+    phases_table,
+    quality_questions,
+    show_section,
+)
 from poc_lib.views.setup import (
     describe_outcomes,
     params_table,
@@ -24,15 +34,20 @@ from poc_lib.views.setup import (
 from poc_lib.views.tables import table
 
 __all__ = [
+    "agreement_table",
+    "calibration_table",
+    "comparison_table",
+    "confusion_table",
     "criteria_table",
     "describe_outcomes",
     "fairness_table",
     "findings",
+    "health_table",
     "open_loop_table",
     "params_table",
-    "parse_rates",
     "past_speed_table",
     "phases_table",
+    "quality_questions",
     "quality_sentence",
     "replies_table",
     "servers_table",

@@ -75,16 +75,6 @@ def verdict_banner(verdict: Verdict) -> HTML:
     )
 
 
-def parse_rates(scores: pd.DataFrame) -> pd.DataFrame:
-    """Per server and level: answers, and how many keep the one-line format."""
-    stored = scores[scores["against"] == "stored reference"]
-    answered = stored[stored["well_formed"].notna()]
-    rates = answered.groupby(["server", "role", "concurrency"], sort=False)["well_formed"].agg(
-        ["size", "mean"]
-    )
-    return rates.rename(columns={"size": "answers", "mean": "well_formed"}).reset_index()
-
-
 def findings(analysis: Analysis) -> Markdown:
     """What the tables say, as computed sentences."""
     lines = [f"- {sentence}" for sentence in key_findings(analysis)]

@@ -44,10 +44,11 @@ def vllm_mlx_server(
     *,
     continuous_batching: bool = True,
     multimodal: bool = True,
+    port: int | None = None,
     extra_args: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
-    """Run `vllm-mlx serve` on a free port until the block ends (raises EngineError)."""
-    port = free_port()
+    """Run `vllm-mlx serve` until the block ends, on a free port or the one given (raises EngineError)."""
+    port = port or free_port()
     command = [engine_python().parent / "vllm-mlx", "serve", model_dir, "--host", HOST, "--port", port]
     command += ["--served-model-name", SERVED_NAME, "--offline", "--enable-metrics"]
     command += ["--mllm"] if multimodal else []
