@@ -33,7 +33,7 @@ demo: $(READY)  ## the whole main job on the embedded demo (simulated servers), 
 	$(BIN)/python -m poc_lib run --params params/demo.yaml
 
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest -m "not engine"
+	$(BIN)/python -m pytest -m "not engine" -n auto --dist loadfile
 
 engine: $(ENGINE_READY)  ## build .venv-engine, the real servers, from requirements-engine.lock
 

@@ -33,6 +33,7 @@ SHORT_FLAGS = {
 }
 EXIT_PROBLEM = 2
 LOG_EVERY_S = 10.0
+LABELLED = 15  # frames in a template for human labels
 MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
 
 
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         "run": "setup_check, benchmark, accuracy and report, into outputs/<run_id>/",
         "check": "only look whether everything is ready; exit status 0 if it is",
         "report": "accuracy and report again, from a run on file; nothing is sent",
+        "labels": "write labels.csv into a run's folder: frames to be labelled by a person",
     }
     for name, text in about.items():
         command = commands.add_parser(
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command, params = read_arguments(sys.argv[1:] if arguments is None else arguments)
         with stopping_program():
-            return {"run": run_all, "check": run_check, "report": run_report}[command](params)
+            return COMMANDS[command](params)
     except SetupProblem as problem:
         print(f"problem: {problem}", file=sys.stderr)
         return EXIT_PROBLEM
@@ -146,6 +148,19 @@ def run_report(params: Params) -> int:
     return _run_notebooks(NOTEBOOKS[2:], params.model_copy(update={"run_id": run.run_id}))
 
 
+def run_labels(params: Params) -> int:
+    """A template for human labels of some frames of a run; one that lies there is kept."""
+    from poc_lib.analysis import find_run, frames_table
+    from poc_lib.labels import write_label_template
+
+    run = find_run(params)
+    path = run.folder / "labels.csv"
+    written = write_label_template(path, frames_table(run), LABELLED)
+    print(f"{len(written)} frames to label: {path}")
+    print(f"then: python -m poc_lib report --output {run.folder} --labels {path}")
+    return 0
+
+
 def run_check(params: Params) -> int:
     """Print the checklist; 0 when it ends on READY, with warnings or without."""
     from poc_lib.checks import check_setup, read_state
@@ -157,6 +172,9 @@ def run_check(params: Params) -> int:
             print(f"    → {check.to_do}")
     print(read_state(setup))
     return int(read_state(setup) == "NOT READY")
+
+
+COMMANDS = {"run": run_all, "check": run_check, "report": run_report, "labels": run_labels}
 
 
 def _run_notebooks(names: Sequence[str], params: Params) -> int:

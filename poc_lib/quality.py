@@ -34,9 +34,7 @@ class Quality:
 
     scores: pd.DataFrame  # accuracy.score_answers: one row per answer and reference
     agreement: pd.DataFrame  # accuracy.summarize_agreement
-    calibration: (
-        pd.DataFrame
-    )  # accuracy.summarize_calibration: against what is possible
+    calibration: pd.DataFrame  # accuracy.summarize_calibration: against what is possible
     levels: pd.DataFrame  # accuracy.compare_levels: does load cost quality?
     models: pd.DataFrame  # accuracy.compare_models: does the model cost quality?
     labels: pd.DataFrame  # accuracy.summarize_labels; empty without human labels
@@ -51,12 +49,12 @@ def analyse_quality(run: Run, params: Params, requests: pd.DataFrame, frames: pd
     Raises:
         SetupProblem: the labels' file, or the server of embeddings, cannot be used.
     """
-    embeddings = read_embeddings(run, params, requests, frames)
+    labels = NO_LABELS
+    if params.labels:
+        labels = read_labels(Path(params.labels).expanduser(), set(frames["frame_id"]))
+    embeddings = read_embeddings(run, params, requests, frames, labels)
     scores = score_answers(requests, frames, params.match_threshold, embeddings)
     groups = frame_groups(frames)
-    labels = (
-        read_labels(Path(params.labels).expanduser(), set(frames["frame_id"])) if params.labels else NO_LABELS
-    )
     label_scores = score_labels(requests, labels, embeddings)
     health_scores = score_health(requests, frames)
     return Quality(
@@ -73,7 +71,7 @@ def analyse_quality(run: Run, params: Params, requests: pd.DataFrame, frames: pd
 
 
 def read_embeddings(
-    run: Run, params: Params, requests: pd.DataFrame, frames: pd.DataFrame
+    run: Run, params: Params, requests: pd.DataFrame, frames: pd.DataFrame, labels: pd.DataFrame
 ) -> Mapping[str, np.ndarray] | None:
     """Vectors of every text that is compared, kept in the run folder; None: no embedding model was named."""
     if not params.embeddings_url:
@@ -83,7 +81,7 @@ def read_embeddings(
             params.embeddings_url,
             params.embeddings_api,
             params.embeddings_model,
-            texts_of(requests, frames),
+            texts_of(requests, frames, labels if len(labels) else None),
             params.api_key(),
             cache=run.folder / "embeddings.npz",
         )

@@ -111,7 +111,8 @@ def clock_jumps(requests: pd.DataFrame) -> pd.DataFrame:
     forward), cell (in words, of the request before it).
     """
     rows = []
-    for number, sitting in requests.groupby("sitting"):
+    timed = requests[requests["phase"] != "warmup"]  # warm-up has a clock of its own
+    for number, sitting in timed.groupby("sitting"):
         ordered = sitting.sort_values("start_s", kind="stable")
         sent_at = pd.to_datetime(ordered["sent_at"], utc=True, format="ISO8601")
         origin_s = (sent_at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1) - ordered["start_s"]

@@ -7,6 +7,7 @@ import pytest
 from poc_lib.cli import main
 
 DEMO_RUN = ["--n_frames", "6", "--concurrent", "1", "4", "--demo_speed", "20", "--warmup_requests", "1"]
+DEMO_RUN += ["--blocks", "2", "--open_loop_rates", "20"]
 
 
 @pytest.fixture(scope="session")

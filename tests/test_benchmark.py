@@ -186,7 +186,7 @@ async def test_progress_goes_on_from_the_cells_before(frames):
         await run_cell(load, CELL, FRAME_IDS, before)
     assert [progress.done for progress in shown] == list(range(21, 33))
     assert {(progress.total, progress.failed, progress.doing) for progress in shown} == {
-        (40, 2, "vllm-mlx, 4 in flight")
+        (40, 2, "vllm-mlx, 4 in flight, block 1")
     }
     assert all(progress.left_s >= 0 for progress in shown)
 

@@ -6,7 +6,7 @@ import pytest
 from poc_lib.canary.judging import judge_canaries
 from poc_lib.canary.leaks import LEAK_COLUMNS, list_leaks
 from poc_lib.canary.sentences import canary_sentences
-from poc_lib.canary.summary import SUMMARY_COLUMNS, summarize_canaries, upper_bound
+from poc_lib.canary.summary import SUMMARY_COLUMNS, mixed_up_high, summarize_canaries, upper_bound
 from tests.builders import failed, reply, table
 
 A, B, C = "canary-KX7PM4TC", "canary-9WHF3NRY", "canary-3RTHX9KM"
@@ -215,8 +215,8 @@ def test_the_sentence_says_what_was_found():
 
     clean = [*at(1, 6), *at(4, 6), *at(4, 4, phase="canary_abort")]
     assert sentence(clean) == (
-        "vllm-mlx: all 16 answers that named a code named their own image's (mixed up: below 20.6 %, exact "
-        "95 % interval), at 1 and 4 in flight, also while other requests were given up."
+        "vllm-mlx: all 16 answers that named a code named their own image's (mixed up: below 60.2 % at each "
+        "level, exact 95 % interval), at 1 and 4 in flight, also while other requests were given up."
     )
     leaking = [*at(1, 6), canary(A, "9WHF-3NRY", concurrency=4), canary(B, concurrency=4)]
     assert sentence(leaking) == (
@@ -228,6 +228,23 @@ def test_the_sentence_says_what_was_found():
     assert "codes are missing under load (read: 8 of 8 at 1 in flight; 2 of 8 at 8 in flight)" in sentence(
         [*at(1, 8), *at(8, 2, blind=6)]
     )
+
+
+def test_a_code_that_was_not_read_counts_as_mixed_up_in_the_bound():
+    summary = summarize_canaries(table([*at(1, 10), *at(4, 9, blind=1)]))
+    assert summary["outcome"].tolist() == ["no leak", "no leak"]
+    assert [mixed_up_high(row) for _, row in summary.iterrows()] == [upper_bound(0, 10), upper_bound(1, 10)]
+    assert canary_sentences(summary)["vllm-mlx"] == (
+        "vllm-mlx: all 19 answers that named a code named their own image's; 1 named none (mixed up at "
+        "worst, these counted: below 44.5 % at each level, exact 95 % interval), at 1 and 4 in flight."
+    )
+    silent = summarize_canaries(table([failed(A, phase="canary")]))
+    assert math.isnan(mixed_up_high(silent.iloc[0]))
+
+
+def test_a_level_alone_has_one_bound():
+    (sentence,) = canary_sentences(summarize_canaries(table(at(4, 6)))).values()
+    assert "(mixed up: below 45.9 %, exact 95 % interval), at 4 in flight" in sentence
 
 
 def test_judging_does_not_change_the_table():

@@ -101,3 +101,14 @@ def test_the_help_names_every_parameter_and_its_default(capsys):
         assert f"--{name}" in words
     assert "(default: 1 2 4 8)" in words
     assert "(default: None)" not in words
+
+
+def test_a_template_for_labels_is_written_once_and_never_over_a_filled_one(demo_run, capsys):
+    folder = ["--output", str(demo_run)]
+    assert cli.main(["labels", *folder]) == 0
+    assert "6 frames to label" in capsys.readouterr().out
+    header, *rows = (demo_run / "labels.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert header.startswith("frame_id,")
+    assert len(rows) == 6
+    assert cli.main(["labels", *folder]) == 2
+    assert "is there already" in capsys.readouterr().err

@@ -44,18 +44,23 @@ def test_a_crashed_server_ends_its_cells_and_what_was_not_sent_is_counted(output
     assert analysis.verdict.label == "not recommended"
 
 
-def test_wrong_images_are_found_as_wrong_neighbours(outputs):
-    analysis = sweep_and_analyse(outputs, "fault-wrong", demo_faults=["wrong_image:0.5"], n_frames=12)
+def test_wrong_images_are_proven_by_their_codes_and_show_as_wrong_neighbours(outputs):
+    analysis = sweep_and_analyse(
+        outputs, "fault-wrong", demo_faults=["wrong_image:0.5"], n_frames=12, canaries=12
+    )
     assert analysis.confusion["wrong_neighbours"].sum() > 0
+    assert len(analysis.leaks)
     assert analysis.verdict.label == "not recommended"
-    assert "another image" in analysis.verdict.sentence
+    assert "the code of another screenshot: a proven mix-up of images" in analysis.verdict.sentence
+    assert analysis.criteria.set_index("criterion").loc["no image confusion", "met"] is False
 
 
 def test_a_replayed_first_image_is_found_and_said_to_be_a_replay(outputs):
     analysis = sweep_and_analyse(
-        outputs, "fault-replay", demo_faults=["replay_first:0.4"], n_frames=12, temperature=0.0
+        outputs, "fault-replay", demo_faults=["replay_first:0.4"], n_frames=12, temperature=0.0, canaries=12
     )
     assert (analysis.suspicious["sign"] == "replay").any() or analysis.confusion["duplicates"].sum() > 0
+    assert set(analysis.leaks["donor_frame_id"]) <= set(analysis.requests["frame_id"])
     assert analysis.verdict.label == "not recommended"
 
 

@@ -159,8 +159,8 @@ def test_a_flagged_cell_is_outlined_and_look_alikes_are_dotted(figures):
     axes = figures["similarity"].axes[0]
     boxes = [patch.get_xy() for patch in axes.patches if patch.get_edgecolor()[:3] == to_rgb(VERMILLION)]
     assert boxes == [(-0.5, 0.5)]  # column of frame a, row of frame b
-    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "."]
-    assert dots == [(2, 0), (0, 2)]
+    dots = next(line for line in axes.lines if line.get_marker() == ".")
+    assert list(zip(dots.get_xdata(), dots.get_ydata(), strict=True)) == [(2, 0), (0, 2)]
     assert "no confusion" in figures["similarity"].caption_text
 
 

@@ -36,7 +36,7 @@ def test_a_run_folder_holds_everything_the_run_produced(demo_run):
 
 def test_each_frame_was_answered_once_by_every_cell(demo_run):
     replies = [reply for reply in read_replies(read_run(demo_run)) if reply.phase == "measure"]
-    assert len(replies) == 6 * 3
+    assert len(replies) == 6 * 3 * 2  # frames × levels × blocks
     assert len({reply.request_id for reply in replies}) == len(replies)
     assert all(reply.error_class is None and reply.output_tokens for reply in replies)
 

@@ -26,14 +26,14 @@ CODES = make_codes(4, seed=0)
 def confused(tmp_path_factory):
     """Two answers per block at 4 in flight are about another frame; two requests per block fail at 8."""
     folder = tmp_path_factory.mktemp("confused")
-    params = example_params(folder)
+    params = example_params(folder, blocks=3)
     return analyse_run(write_run(folder, params), params), params
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clean")
-    params = example_params(folder)
+    params = example_params(folder, blocks=3)
     return analyse_run(write_run(folder, params, faults=False), params), params
 
 
@@ -191,7 +191,7 @@ def test_the_leading_measure_is_marked_in_the_table_of_levels(confused):
 
 
 def test_one_level_only_leaves_the_first_question_open_and_is_no_fault(tmp_path):
-    params = example_params(tmp_path, concurrency=[4])
+    params = example_params(tmp_path, concurrency=[4], blocks=3)
     analysis = analyse_run(write_run(tmp_path, params), params)
     text = words(accuracy_section(analysis, params))
     assert "every server was measured at one level only" in text
@@ -201,7 +201,7 @@ def test_one_level_only_leaves_the_first_question_open_and_is_no_fault(tmp_path)
 
 
 def test_without_a_baseline_the_second_question_is_open(tmp_path):
-    params = example_params(tmp_path, baseline_url="")
+    params = example_params(tmp_path, baseline_url="", blocks=3)
     analysis = analyse_run(write_run(tmp_path, params, baseline=False), params)
     assert "no baseline was measured" in words(accuracy_section(analysis, params))
     assert "nothing to draw" in draw_model_cost(analysis).data
@@ -209,12 +209,12 @@ def test_without_a_baseline_the_second_question_is_open(tmp_path):
 
 def test_without_references_nothing_is_scored_and_answers_are_still_shown(clean):
     analysis, params = clean
-    nothing = {name: None for name in ("ref_description", "ref_activity", "ref_apps", "ref_topics")}
+    nothing = dict.fromkeys(("ref_description", "ref_activity", "ref_apps", "ref_topics"))
     bare = again(analysis, params, frames=analysis.frames.assign(**nothing))
     section = accuracy_section(bare, params)
     assert notes(section)[0] == (
         "warn",
-        "Nothing could be scored: no frame has a usable stored reference.",
+        "Nothing could be scored against a stored reference: no answered frame has a usable one.",
     )
     assert "Nothing to calibrate" in words(section)
     assert "nan" not in words(section)

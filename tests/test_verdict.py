@@ -15,7 +15,7 @@ from poc_lib.verdict import (
 
 MEASURED = Baseline("ollama", True, 1, 0.5, 40.0, True)
 RECORDED = Baseline("ollama", False, 1, 0.125, 38.0, True)
-NO_CANARIES = pd.DataFrame(columns=["server", "concurrency", "usable", "n_judged", "n_leaks"])
+NO_CANARIES = pd.DataFrame(columns=["server", "concurrency", "outcome", "n_judged", "n_leaks"])
 NO_BOUNDS = (math.nan, math.nan)
 
 
@@ -66,8 +66,8 @@ def confusion(level=4, n_judged=10, server="vllm-mlx", state=None, **signs):
     return pd.DataFrame([values | {"n_judged": n_judged, "state": state} | counts])
 
 
-def canaries(n_leaks=0, usable=True, n_judged=20, server="vllm-mlx"):
-    values = {"server": server, "concurrency": 4, "usable": usable}
+def canaries(n_leaks=0, outcome="no leak", n_judged=20, server="vllm-mlx"):
+    values = {"server": server, "concurrency": 4, "outcome": outcome}
     return pd.DataFrame([values | {"n_judged": n_judged, "n_leaks": n_leaks}])
 
 
@@ -299,7 +299,8 @@ def test_the_match_rate_travels_with_its_interval_and_n():
         (confusion(duplicates=3, state="none found"), NO_CANARIES, True),
         (confusion(n_judged=0), NO_CANARIES, None),
         (confusion(n_judged=0), canaries(), True),
-        (confusion(n_judged=0), canaries(usable=False), None),
+        (confusion(n_judged=0), canaries(outcome="not usable"), None),
+        (confusion(), canaries(outcome="reads less"), None),
         (confusion(), canaries(n_leaks=1), False),
         (confusion(), canaries(n_leaks=1, server="mlx-vlm"), True),
     ],

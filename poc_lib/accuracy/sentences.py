@@ -34,7 +34,8 @@ def level_sentence(row: pd.Series) -> str:
     where = f"against {row['lowest_concurrency']} in flight"
     if row["verdict"] == "not judgeable":
         return f"{_who(row)}: not judgeable {where} by {_measure(row)} ({_n(row)})."
-    return f"{_who(row)}: {row['verdict']} than {row['lowest_concurrency']} in flight{_difference(row)}"
+    lowest = f"{row['lowest_concurrency']} in flight"
+    return f"{_who(row)}: {_verdict(row, lowest)}{_difference(row)}"
 
 
 def model_sentence(row: pd.Series) -> str:
@@ -44,7 +45,8 @@ def model_sentence(row: pd.Series) -> str:
             f"{_who(row)}: cannot be judged against {row['baseline']} by {_measure(row)} ({_n(row)} with two "
             "answers of the baseline)."
         )
-    text = f"{_who(row)}: {row['verdict']} than {row['baseline']} agrees with itself{_difference(row)}"
+    itself = f"{row['baseline']} agrees with itself"
+    text = f"{_who(row)}: {_verdict(row, itself)}{_difference(row)}"
     if row["baseline_same_text"] >= SAME_TEXT:
         text += (
             f" {row['baseline']} repeated itself letter for letter in {row['baseline_same_text']:.0%} of "
@@ -65,12 +67,16 @@ def _n(row: pd.Series) -> str:
     return f"n = {row['n_frames']} frames in {row['n_groups']} groups"
 
 
+def _verdict(row: pd.Series, yardstick: str) -> str:
+    """Worse, not worse, or open, by the margin."""
+    if row["verdict"] == "inconclusive":
+        return f"may or may not be worse than {yardstick}, by the margin of {row['margin']:g}"
+    return f"{row['verdict']} than {yardstick} by more than {row['margin']:g}"
+
+
 def _difference(row: pd.Series) -> str:
-    verdict = {
-        "inconclusive": f" by the margin of {row['margin']:g}: it may or may not be worse",
-    }.get(row["verdict"], f" by more than {row['margin']:g}")
     return (
-        f"{verdict}: difference {row['difference']:+.3f} in {_measure(row)} (95 % interval "
+        f": difference {row['difference']:+.3f} in {_measure(row)} (95 % interval "
         f"{row['low']:+.3f} to {row['high']:+.3f}, {_n(row)})."
     )
 

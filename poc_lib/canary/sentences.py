@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from poc_lib.canary.summary import LEAKED, LEVEL, READS_LESS, UNUSABLE, upper_bound
+from poc_lib.canary.summary import LEAKED, LEVEL, READS_LESS, UNUSABLE, mixed_up_high
 
 
 def canary_sentences(summary: pd.DataFrame) -> dict[str, str]:
@@ -44,10 +44,19 @@ def _all_own(rows: pd.DataFrame) -> str:
     n_judged, n_misread = int(rows["n_judged"].sum()), int(rows["n_misread_one"].sum())
     misread = f", {n_misread} with one character misread" if n_misread else ""
     return (
-        f"all {n_judged} answers that named a code named their own image's{misread} (mixed up: below "
-        f"{100 * upper_bound(0, n_judged):.1f} %, exact 95 % interval), at {_levels(rows)} in flight"
-        f"{_aborts(rows)}"
+        f"all {n_judged} answers that named a code named their own image's{misread}{_bound(rows)}, at "
+        f"{_levels(rows)} in flight{_aborts(rows)}"
     )
+
+
+def _bound(rows: pd.DataFrame) -> str:
+    """What every single level excludes: the levels taken together would hide a fault of one of them."""
+    n_silent = int(rows["n_not_read"].sum())
+    silent = f"; {n_silent} named none" if n_silent else ""
+    counted = " at worst, these counted" if n_silent else ""
+    each = " at each level" if len(rows) > 1 else ""
+    high = max(mixed_up_high(row) for _, row in rows.iterrows())
+    return f"{silent} (mixed up{counted}: below {100 * high:.1f} %{each}, exact 95 % interval)"
 
 
 def _levels(rows: pd.DataFrame) -> str:

@@ -82,8 +82,9 @@ def _draw_map(axes: Axes, one: FitMap) -> mpl.image.AxesImage:
     axes.add_patch(ground)
     image = axes.imshow(one.matrix, cmap="cividis", vmin=0, vmax=1, interpolation="none")
     axes.grid(visible=False)
-    for row, column in one.alike:
-        axes.plot(column, row, ".", color=INK, markersize=3, markeredgecolor="white", markeredgewidth=0.4)
+    rows, columns = zip(*one.alike, strict=True) if one.alike else ((), ())
+    dots = {"color": INK, "markersize": 3, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    axes.plot(columns, rows, ".", linestyle="", **dots)  # one artist for all: there may be thousands
     for row, column in _places(one):
         axes.add_patch(
             Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="white", linewidth=2.6)

@@ -86,7 +86,8 @@ def _draw_rate(axes: Axes, speed: pd.DataFrame, baseline: Baseline, rate: str) -
     axes.set_ylim(0, top * 1.18 if top > 0 else 1)
     axes.set_xlabel("concurrency [requests in flight]")
     axes.set_ylabel(f"{RATES[rate]} [{'frames/s' if rate == 'frames_per_s' else 'tok/s'}]")
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=1, borderpad=0.2, handlelength=2.6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=1, borderpad=0.2, handlelength=2.6)
 
 
 def _draw_series(axes: Axes, rows: pd.DataFrame, x: list[int], rate: str, style: SeriesStyle) -> None:

@@ -7,7 +7,9 @@ from scipy.stats import t as student
 from poc_lib.metrics import LEVEL
 
 CONFIDENCE = 0.95
-NO_MATTER = (0.9, 1 / 0.9)  # warm ÷ cold: an interval within it is as good as no change
+# Warm ÷ cold: an interval within it is as good as no change, and one that reaches into it tells nothing: the
+# passes follow one another, so that another program's load falls on all pairs alike.
+NO_MATTER = (0.9, 1 / 0.9)
 HELPS, NOTHING, SLOWER = "helps", "does nothing", "second pass is slower"
 UNTOLD = "cannot be told"
 REPEAT_COLUMNS = (
@@ -27,7 +29,7 @@ def summarize_repeat_image(requests: pd.DataFrame) -> pd.DataFrame:
     frames_per_s_cold, frames_per_s_if_warm: 1 ÷ mean total of the cold pass, and with the saving taken off:
         what an image that is known already would mean for one request after the other.
     effect: "does nothing" when the whole interval lies within NO_MATTER, else "helps" or "second pass is
-        slower" when it lies below or above 1, else "cannot be told".
+        slower" when it lies below or above NO_MATTER, else "cannot be told".
     """
     sent = requests[(requests["phase"] == "repeat_image") & requests["block"].isin([0, 1])]
     rows = [
@@ -87,7 +89,7 @@ def _ratio_interval(logs: np.ndarray) -> tuple[float, float, float]:
 def _effect(low: float, high: float) -> str:
     if low >= NO_MATTER[0] and high <= NO_MATTER[1]:
         return NOTHING
-    return HELPS if high < 1 else SLOWER if low > 1 else UNTOLD
+    return HELPS if high < NO_MATTER[0] else SLOWER if low > NO_MATTER[1] else UNTOLD
 
 
 def _sentence(server: str, facts: dict) -> str:

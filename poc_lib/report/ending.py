@@ -62,6 +62,14 @@ GLOSSARY = (
         "Open loop",
         "Requests arrive at a rate, whatever the server does; latency counts from the moment each was due.",
     ),
+    ("Floor, ceiling", "Agreement with other frames' references, and of the baseline with itself."),
+    ("AUC", "How often an answer is more like its own frame's reference than another's is; 0.5 is chance."),
+    (
+        "Not worse (non-inferiority)",
+        "The whole interval of a difference lies above minus the margin that was allowed.",
+    ),
+    ("Misplaced", "An answer like what is said of another image, by more than this server's answers stray."),
+    ("Holm", "The adjustment of p-values that bounds the false alarms of all tests of a run together."),
     ("Goodput", "Answers per second that kept the service level."),
     (
         "Canary",

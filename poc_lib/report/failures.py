@@ -18,7 +18,9 @@ def failures_section(analysis: Analysis, params: Params) -> Section:
         blocks.append(Note(text, "bad"))
         blocks.append(_failures_table(analysis.failures))
     else:
-        blocks.append(Note(f"No request failed: {count(total, 'request')}, as many answers.", "good"))
+        blocks.append(
+            Note(f"No measured request failed: {count(total, 'request')}, as many answers.", "good")
+        )
     if missing:
         text = (
             f"{count(missing, 'request was', 'requests were')} never sent: the run was stopped, or a level "
@@ -26,10 +28,9 @@ def failures_section(analysis: Analysis, params: Params) -> Section:
         text += f"was given up after {params.stop_after_failures} failures in a row."
         blocks.append(Note(text, "warn"))
     cut = int(analysis.speed["n_at_max_tokens"].sum())
+    limit = analysis.run.facts["params"]["max_tokens"]
     if cut:
-        blocks.append(
-            Note(f"{count(cut, 'answer was', 'answers were')} cut off at {params.max_tokens} tokens.", "warn")
-        )
+        blocks.append(Note(f"{count(cut, 'answer was', 'answers were')} cut off at {limit} tokens.", "warn"))
     return Section("failures", "Failures", tuple(blocks))
 
 

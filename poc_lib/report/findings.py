@@ -32,7 +32,15 @@ def key_findings(analysis: Analysis) -> tuple[str, ...]:
         _confusion,
         _failures,
     )
+    if _alarmed(analysis):
+        rules = (_confusion, *(rule for rule in rules if rule is not _confusion))
     return tuple(sentence for rule in rules for sentence in [rule(analysis)] if sentence)
+
+
+def _alarmed(analysis: Analysis) -> bool:
+    """Whether answers of the candidate belong, or seem to belong, to another image at some level."""
+    rows = of_candidate(analysis, analysis.confusion)
+    return analysis.verdict.leaked or any(count_suspicious(row) for _, row in rows.iterrows())
 
 
 def _scaling(analysis: Analysis) -> str | None:
@@ -160,7 +168,7 @@ def _confusion(analysis: Analysis) -> str | None:
 def _failures(analysis: Analysis) -> str | None:
     rows = analysis.speed[analysis.speed["n_failed"] > 0]
     if rows.empty:
-        return f"No request failed (n = {int(analysis.speed['n_requests'].sum())})."
+        return f"No measured request failed (n = {int(analysis.speed['n_requests'].sum())})."
     where = [
         f"{r.n_failed} of {r.n_requests} at {r.server}, {r.concurrency} in flight" for r in rows.itertuples()
     ]

@@ -21,7 +21,7 @@ from poc_lib.report.latency import latency_section
 from poc_lib.report.machine import machine_section
 from poc_lib.report.open_loop import open_loop_section
 from poc_lib.report.phases import phases_section
-from poc_lib.report.quality import accuracy_section, confusion_section, samples_section
+from poc_lib.report.quality import accuracy_section, confusion_section, health_section, samples_section
 from poc_lib.report.speed import criteria_section, speed_section, summary_section
 from poc_lib.report.wording import count
 from poc_lib.verdict import INCONCLUSIVE, NOT_RECOMMENDED, STEPS, Verdict
@@ -58,6 +58,7 @@ def build_report(
         failures_section(analysis, params),
         accuracy_section(analysis, params),
         confusion_section(analysis),
+        health_section(analysis),
         samples_section(samples, params.screenshots),
         findings_section(analysis),
         next_section(analysis, params),

@@ -10,6 +10,7 @@ from poc_lib.report.choice import (
     chosen_level,
     confusion_row,
     count_suspicious,
+    of_candidate,
     speed_row,
 )
 from poc_lib.report.wording import (
@@ -23,6 +24,7 @@ from poc_lib.report.wording import (
     state,
     times,
 )
+from poc_lib.verdict import count_leaks
 
 SPEED_COLUMNS = columns(
     "server",
@@ -66,7 +68,7 @@ def summary_section(analysis: Analysis, sentences: tuple[str, ...]) -> Section:
             f"{_bounds(row, 'simultaneous')} at 95 %, {count(int(row['blocks']), 'block')}",
         ),
         Tile("Answers that match", share(_get(agreement, "match_rate")), _interval_note(agreement)),
-        Tile("Suspicious answers", number(suspicious, 0), "may belong to another image", _tone(suspicious)),
+        _confusion_tile(analysis, suspicious),
         Tile(
             "Lost frames",
             number(lost, 0),
@@ -96,6 +98,19 @@ def _candidates_table(analysis: Analysis) -> Table:
     caption = "Every candidate of the run, the best first; the rest of this page speaks of the first one."
     text = ("candidate", "verdict", "in words")
     return Table(caption, columns(*titles, text=text), tuple(rows), as_cards=True)
+
+
+def _confusion_tile(analysis: Analysis, suspicious: int | None) -> Tile:
+    """Proofs of any level before suspicions of the chosen one."""
+    label = "About another image"
+    leaks = count_leaks(analysis.canaries, analysis.verdict.candidate)
+    if leaks:
+        note = f"by their codes, over all levels; {number(suspicious, 0)} more suspected here"
+        return Tile(label, f"{leaks} proven", note, "bad")
+    coded = of_candidate(analysis, analysis.canaries)
+    n_coded = int(coded.loc[coded["usable"].eq(True), "n_judged"].sum())
+    note = f"suspected; none proven by {count(n_coded, 'code')}" if n_coded else "suspected by their texts"
+    return Tile(label, number(suspicious, 0), note, _tone(suspicious))
 
 
 def _recording_note(row: pd.Series) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from poc_lib.metrics import Baseline
 from poc_lib.verdict.evidence import choose_level, count_leaks, count_suspicions
-from poc_lib.verdict.steps import SPEEDUP_TARGET, SUSPICIONS
+from poc_lib.verdict.steps import SPEEDUP_TARGET
 
 COLUMNS = ["criterion", "target", "found", "met", "rests_on"]
 
@@ -108,11 +108,14 @@ def _no_confusion(candidate: str, confusion: pd.DataFrame, canaries: pd.DataFram
     rows = confusion[confusion["server"] == candidate]
     judged, answers = int(rows["n_judged"].sum()), int(rows["n_answers"].sum())
     leaks, suspicions = count_leaks(canaries, candidate), count_suspicions(confusion, candidate)
-    counts = [f"{int(rows[kind].sum())} {kind.replace('_', ' ')}" for kind in SUSPICIONS]
-    sent = canaries[(canaries["server"] == candidate) & canaries["usable"]] if len(canaries) else canaries
+    of_candidate = canaries[canaries["server"] == candidate]
+    sent = of_candidate[of_candidate["outcome"].isin(["no leak", "leak"])]
+    codes_lost = (of_candidate["outcome"] == "reads less").any()
     coded = int(sent["n_judged"].sum()) if len(sent) else 0
-    found = f"{leaks} proven by codes, {', '.join(counts)}"
-    met = False if leaks else None if suspicions or not (judged or coded) else True
+    found = f"{leaks} proven by codes, {suspicions} suspected by their texts beyond chance"
+    if codes_lost:
+        found += ", codes went missing under load"
+    met = False if leaks else None if suspicions or codes_lost or not (judged or coded) else True
     rests_on = f"{coded} answers told their image by its code; {judged} of {answers} fit one image clearly"
     return "no image confusion", wanted, found, met, rests_on
 

@@ -173,8 +173,9 @@ def test_an_open_loop_keeps_when_each_request_was_due(job):
 
 def test_each_cells_rows_add_up_to_the_servers_own_counters(job):
     counted = {name: read_counters_of(job.folder, name) for name in ("cell_started", "cell_ended")}
-    cells = [cell for cell in counted["cell_ended"] if cell[0] != "canary_abort"]
-    assert len(cells) == len(LEVELS) * BLOCKS + 2 + len(LEVELS) + 1
+    # What was given up is counted late, so not in its own cell, and may be in the next, the open loop.
+    cells = [cell for cell in counted["cell_ended"] if cell[0] not in ("canary_abort", "open_loop")]
+    assert len(cells) == len(LEVELS) * BLOCKS + 2 + len(LEVELS)
     for cell in cells:
         rows = [reply for reply in job.of(cell[0]) if (reply.concurrency, reply.block) == cell[1:]]
         before, after = counted["cell_started"][cell], counted["cell_ended"][cell]

@@ -78,7 +78,7 @@ def _leaks_table(leaks: pd.DataFrame) -> Table:
     )
     titles = columns(
         "server", "in flight", "block", "victim", "donor", "in flight together", "place", "slot",
-        "first token (usual)", "code", "donor", text=("server", "victim", "donor", "in flight together",
+        "first token (usual)", "code", "donor was", text=("server", "victim", "donor", "in flight together",
         "place", "slot", "first token (usual)", "code"),
     )  # fmt: skip
     return Table(caption, titles, tuple(_leak(row) for row in shown.itertuples()), as_cards=True)
