@@ -171,3 +171,8 @@ def test_without_a_baseline_or_without_requests_there_is_nothing_to_compare():
         empty = compare_models(table(replies), frames(), 0.05)
         assert empty.empty
         assert tuple(empty.columns) == MODELS_COLUMNS
+
+
+def test_where_nothing_can_be_lost_nothing_is_judged():
+    assert judge_margin(-0.01, 0.01, 0.05, n_groups=12, at_stake=0.02) == "not judgeable"
+    assert judge_margin(-0.01, 0.01, 0.05, n_groups=12, at_stake=0.4) == "not worse"

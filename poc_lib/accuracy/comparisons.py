@@ -99,13 +99,15 @@ def compare_models(
     return _scored_rows(table, MODELS_COLUMNS)
 
 
-def judge_margin(low: float, high: float, margin: float, n_groups: int) -> str:
+def judge_margin(low: float, high: float, margin: float, n_groups: int, at_stake: float = 1.0) -> str:
     """The verdict on a difference by its 95 % interval (non-inferiority, as in clinical trials).
 
+    ``at_stake`` is the mean that could be lost: where it is below the margin, no loss can be as large.
+
     "not worse": the whole interval lies above -margin. "worse": all of it lies below. "inconclusive": -margin
-    is inside. "not judgeable": no interval, or fewer than MIN_GROUPS groups of frames.
+    is inside. "not judgeable": no interval, nothing to lose, or fewer than MIN_GROUPS groups of frames.
     """
-    if np.isnan(low) or np.isnan(high) or n_groups < MIN_GROUPS:
+    if np.isnan(low) or np.isnan(high) or n_groups < MIN_GROUPS or at_stake < margin:
         return NOT_JUDGEABLE
     if low > -margin:
         return NOT_WORSE
@@ -134,7 +136,7 @@ def _level_rows(of_server: pd.DataFrame, groups: Groups, margin: float) -> Itera
                 "mean_at_level": here[differences.index].mean(),
                 "mean_at_lowest": there[differences.index].mean(),
                 "n_missing": int(there.count() - len(differences)),
-            } | _judged(differences, measure, groups, margin)
+            } | _judged(differences, measure, groups, margin, there[differences.index].mean())
 
 
 def _model_rows(
@@ -165,10 +167,10 @@ def _model_rows(
             "with_baseline": across.loc[shared, measure].mean() if len(shared) else across[measure].mean(),
             "baseline_with_itself": itself.loc[shared, measure].mean(),
             "baseline_same_text": itself["same_text"].mean(),
-        } | _judged(differences, measure, groups, margin)
+        } | _judged(differences, measure, groups, margin, itself.loc[shared, measure].mean())
 
 
-def _judged(differences: pd.Series, measure: str, groups: Groups, margin: float) -> dict:
+def _judged(differences: pd.Series, measure: str, groups: Groups, margin: float, at_stake: float) -> dict:
     labels = group_labels(differences.index.to_series(), groups)
     found = paired_mean_interval(differences.to_numpy(), labels.to_numpy())
     low, high = found.low, found.high
@@ -182,7 +184,7 @@ def _judged(differences: pd.Series, measure: str, groups: Groups, margin: float)
         "n_frames": found.n,
         "n_groups": found.n_groups,
         "margin": margin,
-        "verdict": judge_margin(low, high, margin, found.n_groups),
+        "verdict": judge_margin(low, high, margin, found.n_groups, at_stake),
     }
 
 
