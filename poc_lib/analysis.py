@@ -114,12 +114,12 @@ def analyse_run(run: Run, params: Params) -> Analysis:
 
     Args:
         params: thresholds and recorded figures come from here, so that they can be changed afterwards.
+
+    Raises:
+        SetupProblem: nothing was measured yet, or the labels or embeddings cannot be used.
     """
     requests, frames = sorted_requests(run), frames_table(run)
-    if requests[requests["phase"] == "measure"].empty:
-        raise SetupProblem(
-            f"run '{run.run_id}' holds no measured request yet: run the benchmark notebook on it"
-        )
+    _refuse_empty(run, requests)
     speed, baseline = build_speed_table(
         requests, frames, run.facts["recording_frames"], recorded_baseline(params)
     )
@@ -162,6 +162,13 @@ def analyse_run(run: Run, params: Params) -> Analysis:
         criteria=judged[verdicts[0].candidate][1],
         verdicts=verdicts,
     )
+
+
+def _refuse_empty(run: Run, requests: pd.DataFrame) -> None:
+    if not (requests["phase"] == "measure").any():
+        raise SetupProblem(
+            f"run '{run.run_id}' holds no measured request yet: run the benchmark notebook on it"
+        )
 
 
 def _judge(

@@ -25,9 +25,7 @@ from poc_lib.report.blocks import (
 )
 
 # What acts as markup anywhere, at a line's start, or as a bare link that GitHub would make.
-_SPECIAL = re.compile(
-    r"([\\`*_\[\]|~$]|^[#+-]|:(?=//)|(?<=www)\.|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)|@)"
-)
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$]|^[#+-]|:(?=//)|(?<=www)\.|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)|@)")
 _MARKS = {"added": "**", "lacking": "~~", "telling": "**"}
 _SIGNS = {"bad": "❗", "warn": "⚠️", "good": "✅", "muted": "🔒", "plain": ""}
 

@@ -109,6 +109,9 @@ def _confusion_tile(analysis: Analysis, suspicious: int | None) -> Tile:
         return Tile(label, f"{leaks} proven", note, "bad")
     coded = of_candidate(analysis, analysis.canaries)
     n_coded = int(coded.loc[coded["usable"].eq(True), "n_judged"].sum())
+    row = confusion_row(analysis, chosen_level(analysis))
+    if not n_coded and (row is None or row["state"] == "cannot be judged"):
+        return Tile(label, NOT_KNOWN, "neither codes nor texts could tell")
     note = f"suspected; none proven by {count(n_coded, 'code')}" if n_coded else "suspected by their texts"
     return Tile(label, number(suspicious, 0), note, _tone(suspicious))
 

@@ -60,6 +60,7 @@ class Run:
 
 
 def now_iso() -> str:
+    """The wall clock in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -17,6 +17,7 @@ from poc_lib.servers.exchange import (
 
 
 def chat_url(base_url: str) -> str:
+    """Where chat requests go."""
     return f"{base_url.rstrip('/').removesuffix('/v1')}/api/chat"
 
 

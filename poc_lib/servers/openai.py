@@ -19,6 +19,7 @@ BUSY = b"text_generation_busy"  # vllm-mlx without batching, while it serves ano
 
 
 def chat_url(base_url: str) -> str:
+    """Where chat requests go."""
     return f"{base_url.rstrip('/')}/chat/completions"
 
 

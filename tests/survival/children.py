@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from poc_lib.stopping import exit_status
 
 from poc_lib.errors import SetupProblem
 from poc_lib.params import Params
 from poc_lib.params_reading import validate_params
 from poc_lib.runs import files, rows
+from poc_lib.stopping import exit_status
 from tests.sweeps import run_sweep
 
 EXIT_PROBLEM = 2

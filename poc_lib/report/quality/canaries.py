@@ -9,7 +9,7 @@ from poc_lib.report.quality.words import of_n
 from poc_lib.report.wording import NOT_KNOWN, cells, columns, seconds
 
 MANY_ROWS = 40
-NONE_SENT = "No canaries were sent (`canaries: 0`), so nothing is proven either way: only signs remain."
+NONE_SENT = "No canaries were sent, so nothing is proven either way: only signs remain."
 ABOUT = (
     "Canaries are drawn screenshots, each with a code of its own, sent among real ones. An answer that holds "
     "another image's code is proof of a mix-up, not a suspicion."
