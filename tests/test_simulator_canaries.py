@@ -142,7 +142,9 @@ async def test_an_answer_that_waits_behind_an_aborted_one_can_get_it_too(data):
 
 
 async def test_answers_of_other_images_are_leaks_from_their_level_on(data):
-    requests, rows = await sweep(data, ["wrong_image:0.5@4"])
+    requests, rows = await sweep(
+        data, ["wrong_image:0.5@2"], speed=20
+    )  # @4 may strike few: see docs/canaries.md
     assert outcomes(requests) == ["no leak", "leak"]
     answered = {row["frame_id"]: row["answered"] for row in rows if row["fault"]}
     leaks = list_leaks(requests)

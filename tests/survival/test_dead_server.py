@@ -65,7 +65,9 @@ def test_a_server_that_dies_costs_a_few_failures_and_can_be_asked_again_later(ou
     assert len(ended) == 6
     assert len(lost) == 4
     assert all(event["failed"] <= 3 + 3 for event in lost)  # the last ones in flight fail, too
-    assert all("3 failures in a row: connect" in event["stopped_because"] for event in lost)
+    reasons = {event["stopped_because"].split(",")[0] for event in lost}
+    assert "3 failures in a row: connect" in reasons
+    assert reasons <= {f"3 failures in a row: {how}" for how in ("connect", "truncated")}  # cut in mid-answer
     table = requests_table(run)
     failures = summarize_failures(table)
     assert set(failures["server"]) == {"vllm-mlx"}
