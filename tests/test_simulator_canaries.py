@@ -104,7 +104,8 @@ async def test_a_sound_server_leaks_nothing_when_others_are_given_up(data, api):
     assert n_aborted >= 1
     assert outcomes(requests) == ["no leak"]
     assert requests["error_class"].dropna().eq("aborted").all()
-    assert len(rows) == N_CANARIES + N_FRAMES
+    assert len(requests) == N_CANARIES + N_FRAMES
+    assert len(requests) - n_aborted <= len(rows) <= len(requests)  # some are given up before they arrive
 
 
 async def test_answers_in_flight_with_an_abort_get_the_aborted_ones(data):
@@ -154,7 +155,7 @@ async def test_answers_of_other_images_are_leaks_from_their_level_on(data):
 
 
 async def test_a_cache_keyed_by_the_prompt_gives_the_first_canarys_code_away(data):
-    requests, _ = await sweep(data, ["replay_first:1"], levels=(2,))
+    requests, _ = await sweep(data, ["replay_first:1"], levels=(1,))  # so that the first sent is the first
     leaks = list_leaks(requests)
     assert len(leaks) == N_CANARIES + N_FRAMES - 1
     assert leaks["donor_frame_id"].nunique() == 1
