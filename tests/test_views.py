@@ -42,3 +42,9 @@ def test_one_simulated_server_makes_the_whole_page_simulated():
     real = {"name": "ollama", "url": "http://localhost:11434", "simulated": False}
     assert "SIMULATED" not in simulated_banner([real]).data
     assert "SIMULATED" in simulated_banner([real, {**real, "simulated": True}]).data
+
+
+def test_long_text_gets_room_and_short_text_stays_on_one_line():
+    shown = table(pd.DataFrame({"a": ["short", "long " * 20]})).data
+    assert shown.count("min-width") == 1
+    assert "white-space:nowrap" in shown

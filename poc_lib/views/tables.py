@@ -11,6 +11,7 @@ WIDE = "overflow:auto;max-width:100%"
 SCROLL = f"{WIDE};max-height:36em"
 MANY_ROWS = 30  # a longer table scrolls in its own box
 SHORT_TEXT = 24  # characters that stay on one line
+LONG_TEXT = 60  # characters that must not be squeezed into a column of one word
 
 
 def table(content: pd.DataFrame | Mapping, *names: str, empty: str = "Nothing to show.") -> HTML | Markdown:
@@ -43,6 +44,8 @@ def _cell(tag: str, value: object, right: bool) -> str:
     text = str(value)
     wrap = "nowrap" if tag == "td" and len(text) <= SHORT_TEXT else "normal"
     style = f"text-align:{'right' if right else 'left'};white-space:{wrap}"
+    if tag == "td" and len(text) > LONG_TEXT:
+        style += ";min-width:18em"
     return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
 
 
