@@ -120,9 +120,8 @@ def analyse_run(run: Run, params: Params) -> Analysis:
     """
     requests, frames = sorted_requests(run), frames_table(run)
     _refuse_empty(run, requests)
-    speed, baseline = build_speed_table(
-        requests, frames, run.facts["recording_frames"], recorded_baseline(params)
-    )
+    recorded = recorded_baseline(params)
+    speed, baseline = build_speed_table(requests, frames, run.facts["recording_frames"], recorded)
     quality, confused = analyse_quality(run, params, requests, frames), examine_confusion(requests, frames)
     canaries = summarize_canaries(requests)
     judged = {
@@ -130,8 +129,7 @@ def analyse_run(run: Run, params: Params) -> Analysis:
         for name in candidates_of(run)
     }
     verdicts = best_first(verdict for verdict, _ in judged.values())
-    events = read_events(run)
-    telemetry = telemetry_table(read_telemetry(run))
+    events, telemetry = read_events(run), telemetry_table(read_telemetry(run))
     return Analysis(
         run=run,
         requests=requests,

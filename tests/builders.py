@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 import pandas as pd
 
+from poc_lib.benchmark import Load
 from poc_lib.records import Frame, Reference, Reply, ServerSpec
-from poc_lib.servers import ChatSettings
+from poc_lib.servers import ChatSettings, prepare_requests
 
 MODEL = "tiny-vlm"
 OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -75,6 +76,26 @@ def settings(**changes: Any) -> ChatSettings:
 def spec(url: str, **changes: Any) -> ServerSpec:
     values = {"name": "vllm-mlx", "role": "candidate", "api": "openai", "model": MODEL, "concurrency": (1,)}
     return ServerSpec(**(values | {"url": url} | changes))
+
+
+def frames_of_one_image(folder: Path, frame_ids: Iterable[str]) -> list[Frame]:
+    """Frames that share one file of any bytes."""
+    path = folder / "shot.jpg"
+    path.write_bytes(b"\xff\xd8 any bytes")
+    return [frame(frame_id, image_path=path) for frame_id in frame_ids]
+
+
+def load_for(url: str, frames: list[Frame], **changes: Any) -> Load:
+    """The load of one sitting on one server; its replies go nowhere unless ``on_reply`` says so."""
+    values = {
+        "requests": {"vllm-mlx": prepare_requests(spec(url), frames, settings())},
+        "settings": settings(),
+        "simulated": {"vllm-mlx": True},
+        "sitting": 3,
+        "stop_after_failures": 3,
+        "on_reply": lambda reply: None,
+    }
+    return Load(**(values | changes))
 
 
 def sse(*events: object) -> bytes:

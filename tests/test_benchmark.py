@@ -5,23 +5,22 @@ import pytest
 
 import poc_lib.benchmark
 from poc_lib.benchmark import (
-    Load,
     Progress,
     remaining_requests,
     run_cell,
     warmup_cell,
 )
 from poc_lib.records import Cell
-from poc_lib.servers import prepare_requests, request_id
+from poc_lib.servers import request_id
 from tests.builders import (
     OK_HEAD,
     OPENAI_ANSWER,
     failed,
-    frame,
+    frames_of_one_image,
     http_response,
+    load_for,
     raw_server,
     reply,
-    settings,
     spec,
 )
 
@@ -32,21 +31,7 @@ FRAME_IDS = [f"f{number}" for number in range(12)]
 
 @pytest.fixture
 def frames(tmp_path):
-    path = tmp_path / "shot.jpg"
-    path.write_bytes(b"\xff\xd8 any bytes")
-    return [frame(frame_id, image_path=path) for frame_id in FRAME_IDS]
-
-
-def load_for(url, frames, **changes):
-    values = {
-        "requests": {"vllm-mlx": prepare_requests(spec(url), frames, settings())},
-        "settings": settings(),
-        "simulated": {"vllm-mlx": True},
-        "sitting": 3,
-        "stop_after_failures": 3,
-        "on_reply": lambda reply: None,
-    }
-    return Load(**(values | changes))
+    return frames_of_one_image(tmp_path, FRAME_IDS)
 
 
 async def sweep(answer, frames, cell=CELL, hold=None, **changes):

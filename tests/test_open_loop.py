@@ -7,11 +7,18 @@ from itertools import pairwise
 import pytest
 
 from poc_lib.arrivals import plan_arrivals
-from poc_lib.benchmark import CellOutcome, Load, Progress
+from poc_lib.benchmark import CellOutcome, Progress
 from poc_lib.open_loop import run_open_cell
 from poc_lib.records import Cell
-from poc_lib.servers import prepare_requests, request_id
-from tests.builders import OK_HEAD, OPENAI_ANSWER, frame, http_response, raw_server, settings, spec
+from poc_lib.servers import request_id
+from tests.builders import (
+    OK_HEAD,
+    OPENAI_ANSWER,
+    frames_of_one_image,
+    http_response,
+    load_for,
+    raw_server,
+)
 
 CELL = Cell("vllm-mlx", "candidate", 64, 0, "open_loop", "constant", 500.0)
 FRAME_IDS = [f"f{number}" for number in range(12)]
@@ -23,21 +30,7 @@ SERVED_IN_S = 0.03
 
 @pytest.fixture
 def frames(tmp_path):
-    path = tmp_path / "shot.jpg"
-    path.write_bytes(b"\xff\xd8 any bytes")
-    return [frame(frame_id, image_path=path) for frame_id in FRAME_IDS]
-
-
-def load_for(url, frames, **changes):
-    values = {
-        "requests": {"vllm-mlx": prepare_requests(spec(url), frames, settings())},
-        "settings": settings(),
-        "simulated": {"vllm-mlx": True},
-        "sitting": 3,
-        "stop_after_failures": 3,
-        "on_reply": lambda reply: None,
-    }
-    return Load(**(values | changes))
+    return frames_of_one_image(tmp_path, FRAME_IDS)
 
 
 async def sweep(answer, frames, cell=CELL, hold=None, **changes):

@@ -1,7 +1,7 @@
 """How many answers held the right code, per server and level, and what may be said from it. Pure."""
 
 import pandas as pd
-from scipy.stats import beta, fisher_exact
+from scipy.stats import fisher_exact
 
 from poc_lib.canary.judging import (
     ABORTED,
@@ -12,6 +12,7 @@ from poc_lib.canary.judging import (
     READ,
     judge_canaries,
 )
+from poc_lib.confusion.chance import upper_bound
 
 LEVEL = ["server", "role", "concurrency", "phase"]
 MIN_READ_SHARE = 0.5  # of the canaries at a level; a model below it cannot prove anything
@@ -62,13 +63,6 @@ def summarize_canaries(requests: pd.DataFrame) -> pd.DataFrame:
     table["leak_rate_high"] = [upper_bound(k, n) for k, n in pairs]
     table = table.sort_values(["role", "server", "phase", "concurrency"], ignore_index=True)
     return _with_outcomes(table)
-
-
-def upper_bound(k: int, n: int) -> float:
-    """Upper end of the exact two-sided 95 % interval of k among n; NaN for n = 0."""
-    if n == 0:
-        return float("nan")
-    return 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
 
 
 def mixed_up_high(row: pd.Series) -> float:

@@ -54,7 +54,7 @@ class _Tested:
     held_against: str = "nothing"
 
 
-def test_signs(evidence: Evidence, limits: ConfusionLimits) -> pd.DataFrame:
+def weigh_signs(evidence: Evidence, limits: ConfusionLimits) -> pd.DataFrame:
     """One row per level and sign with SIGN_COLUMNS.
 
     ``count`` of ``n`` answers show the sign; ``rate`` and ``high`` are their share and its exact 95 % upper
@@ -75,7 +75,7 @@ def test_signs(evidence: Evidence, limits: ConfusionLimits) -> pd.DataFrame:
     return table.assign(p_adjusted=holm(table["p_value"].to_numpy(dtype=float)))
 
 
-test_signs.__test__ = False  # not a test of pytest's
+weigh_signs.__test__ = False  # not a test of pytest's
 
 
 def _sign_row(key: tuple, sign: str, count: int, n: int, tested: _Tested) -> tuple:

@@ -8,7 +8,7 @@ import pandas as pd
 from poc_lib.confusion.causes import NONE_FOUND, NOT_TOLD, SUSPICION, name_causes
 from poc_lib.confusion.evidence import Evidence, gather_evidence
 from poc_lib.confusion.fits import NOT_JUDGED, OTHER, OWN
-from poc_lib.confusion.levels import SIGNS, WRONG, test_signs
+from poc_lib.confusion.levels import SIGNS, WRONG, weigh_signs
 from poc_lib.confusion.limits import DEFAULT_LIMITS, ConfusionLimits
 from poc_lib.confusion.tables import LEVEL, hashes_of, row_chunks
 from poc_lib.looks import hash_distances, paired_distances
@@ -48,7 +48,7 @@ def examine_confusion(
 ) -> ConfusionTables:
     """All tables about mixed-up images at once; the work behind them is done once."""
     evidence = gather_evidence(requests, frames, limits)
-    signs = test_signs(evidence, limits)
+    signs = weigh_signs(evidence, limits)
     summary = _summary(evidence, frames, signs, limits)
     at_suspicion = summary[summary["state"] == SUSPICION]
     levels = set(at_suspicion[LEVEL].itertuples(index=False, name=None))
