@@ -1,300 +1,298 @@
-"""What the checks of the answers find and whom they accuse wrongly: planted faults, and clean runs.
+"""What codes and signs find of planted mix-ups, and whom they accuse wrongly.
 
-    .venv/bin/python -m benchmarks.laboratory --clean-runs 200 --runs 15 --jobs 2
+    .venv/bin/python -m benchmarks.laboratory --runs 20 --clean-runs 200
 
-Prints Markdown tables. Runs are made in process (planted_runs.py) from the demo's screenshots, the
-simulator's answers and its draws of faults; the last table's runs go through real simulated servers.
+Prints Markdown tables. No server runs: replies are made up row by row, as a default run would leave them (a
+pilot of four levels, four confirmation blocks, 24 frames a cell, with their proof cells), and judged by the
+library. Texts come from small vocabularies, a quarter of the frames look like the one before, and a reader
+that misses a code gets one or two characters wrong, or names none.
 """
 
-from __future__ import annotations
-
 import argparse
-import statistics
-import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+import random
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from scipy.stats import binomtest
 
-from benchmarks.planted_runs import (
-    CLEAN,
-    Plan,
-    Stage,
-    draw_stage,
-    looks_different,
-    plant_run,
-    read_stage,
-)
-from poc_lib.confusion import LOOKS_DIFFERENT_BITS, ConfusionTables, examine_confusion
-from poc_lib.health import score_health, summarize_health
+from poc_lib.client.stamp import ALPHABET, draw_codes
+from poc_lib.metrics import binomial_bounds, judge_answers, proof_findings, summarize_levels
+from poc_lib.records import Frame, Reference
 
-RIGHT_CAUSE = {
-    "wrong_image": "wrong image",
-    "replay_first": "replay of the first answer",
-    "replay_previous": "replay of the previous answer",
-    "duplicate": "duplicate",
+LEVELS, CHOSEN, N_FRAMES, PER_CELL, BLOCKS = (1, 2, 4, 8), 8, 192, 24, 4
+READERS = (1.0, 0.9, 0.7)  # share of the codes that a model reads without a mistake
+FAULTS = {  # what is planted -> share of the candidate's requests
+    "swap 1 %": ("swap", 0.01),
+    "swap 5 %": ("swap", 0.05),
+    "swap 20 %": ("swap", 0.2),
+    "replay of the first": ("first", 0.2),
+    "replay of the previous": ("previous", 0.2),
+    "leak after an abort": ("leak", 0.5),
+    "one answer for all": ("fixed", 1.0),
 }
-HEALTH_FLAG = {"truncated": "truncated", "loop": "looping"}
-SHARES = (0.01, 0.05, 0.2)
-N_FRAMES = 50
+APPS = "VS Code,Terminal,Safari,Slack,Figma,Preview,Mail,Notes".split(",")
+ACTIVITIES = "coding,terminal,reading,meeting,review,research,other,debugging".split(",")
+PROJECTS = (
+    "harbor-tides orchard-web ferry-api moss-atlas quill-press tern-radio lark-ledger fjord-maps".split()
+)
+THINGS = "parser invoice timetable migration notebook changelog dataset floorplan gateway ledger".split()
+DETAILS = "rounding retries indexing encoding paging caching logging sorting locking parsing".split()
+FORMS = (
+    "The user is fixing {detail} in {thing}_{n}.py of the {project} project in {app}.",
+    "{app} shows {thing}_{n}.py of {project}, where the user is working on {detail}.",
+    "A person works on {detail} in the file {thing}_{n}.py ({project}), open in {app}.",
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the checks made of one run."""
+@dataclass(frozen=True)
+class Plan:
+    """What is planted in one run."""
 
-    n_planted: int  # requests that were hit
-    n_visible: int  # of these, got the text of an image that looks different
-    found: bool  # suspicion at a level where the fault was planted
-    blamed_elsewhere: bool  # suspicion at a level or server where it was not
-    n_listed: int  # answers listed as suspicious where the fault was planted
-    n_right_answer: int  # of these, visibly hit
-    n_right_cause: int  # of these, put down to what was planted
+    fault: str = ""  # swap, first, previous, leak or fixed; "": nothing
+    share: float = 0.0
+    level: int | None = None  # the only level it is planted at; None: every one
+    reader: float = 1.0
+    terse: bool = False  # the candidate says "coding" and no more
 
 
-def judge_run(stage: Stage, requests: pd.DataFrame, plan: Plan) -> Outcome:
-    """Hold what was found in a planted run against what was planted."""
-    tables = examine_confusion(requests, stage.frames)
-    hit = requests[requests["planted"].notna()]
-    visible = {
-        _key(row): row.planted
-        for row in hit.itertuples()
-        if looks_different(stage, row.frame_id, row.text_of, LOOKS_DIFFERENT_BITS)
-    }
-    at = set(plan.levels) if plan.level is None else {plan.level}
-    accused = _accused(tables) if plan.fault else set()
-    here = {key for key in accused if key[0] == "candidate" and key[1] in at}
-    listed = tables.suspicious[tables.suspicious["state"] == "suspicion"]
-    listed = [row for row in listed.itertuples() if (row.role, row.concurrency) in here]
-    right = [row for row in listed if _key(row) in visible]
-    cause = RIGHT_CAUSE.get(plan.fault)
-    return Outcome(
-        n_planted=len(hit),
-        n_visible=len(visible),
-        found=bool(here),
-        blamed_elsewhere=bool((accused or _accused(tables)) - here),
-        n_listed=len(listed),
-        n_right_answer=len(right),
-        n_right_cause=sum(row.cause == cause for row in right),
+@dataclass
+class World:
+    """The frames of a recording, what a server says about each, and the rows of a run."""
+
+    plan: Plan
+    pick: random.Random
+    frames: list[Frame] = field(default_factory=list)
+    scenes: dict[str, dict] = field(default_factory=dict)
+    rows: list[dict] = field(default_factory=list)
+    events: list[dict] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    planted: dict[str, str] = field(default_factory=dict)  # request -> the request whose answer it got
+    now_s: float = 0.0
+
+
+def draw_world(plan: Plan, seed: int) -> World:
+    """The frames, of which a quarter look and read like the one before, but for a detail."""
+    world = World(plan, random.Random(f"{seed}/{plan}"))
+    pick, look, scene = world.pick, 0, {}
+    for i in range(N_FRAMES):
+        frame_id = f"f{i:03d}"
+        if i % 4 == 3:
+            look ^= 1 << pick.randrange(64)
+            scene = scene | {"detail": pick.choice(DETAILS)}
+        else:
+            look, scene = pick.getrandbits(64), {"app": pick.choice(APPS), "project": pick.choice(PROJECTS)}
+            scene |= {"thing": pick.choice(THINGS), "detail": pick.choice(DETAILS), "n": pick.randrange(30)}
+            scene |= {"activity": pick.choice(ACTIVITIES)}
+        world.scenes[frame_id] = scene
+        stored = Reference(pick.choice(FORMS).format(**scene), scene["activity"], (scene["app"],), (), None)
+        world.frames.append(Frame(frame_id, float(i), Path(frame_id), look=f"{look:016x}", reference=stored))
+    return world
+
+
+def say(world: World, row: dict) -> str:
+    """The answer to a request's own image, its code as well as the reader reads it."""
+    scene, pick = world.scenes[row["frame_id"]], world.pick
+    terse = world.plan.terse and row["role"] == "candidate"
+    text = scene["activity"] if terse else pick.choice(FORMS).format(**scene)
+    text = f"description: {text} | activity: {scene['activity']} | apps: [{scene['app']}] | topics: [{scene['project']}]"
+    return f"{text} | code: {read_code(row['code'], world)}" if row["code"] else text
+
+
+def read_code(code: str, world: World) -> str:
+    """What the reader makes of a code."""
+    if world.pick.random() < world.plan.reader:
+        return code
+    n_wrong = world.pick.choices((1, 2, 0), (0.6, 0.25, 0.15))[0]
+    wrong = world.pick.sample(range(len(code)), n_wrong)
+    read = "".join(
+        world.pick.choice(ALPHABET.replace(c, "")) if i in wrong else c for i, c in enumerate(code)
     )
+    return read if n_wrong else "none"
 
 
-def clean_table(
-    stage: Stage, n_runs: int, blocks: int, names: Iterable[str] = tuple(CLEAN), n_jobs: int = 1
-) -> pd.DataFrame:
-    """Runs without any fault, by kind of model and references: how many raise an alarm anywhere."""
-    rows = []
-    for name in names:
-        found = _each(partial(_clean_run, stage, name, blocks), range(n_runs), n_jobs)
-        alarms = sum(alarm for alarm, _ in found)
-        rows.append(
-            {
-                "clean runs": name,
-                "blocks": blocks,
-                "n": n_runs,
-                "with an alarm": alarms,
-                "share (95 %)": _share(alarms, n_runs),
-                "answers with a sign, per run": f"{sum(signs for _, signs in found) / n_runs:.1f}",
-            }
-        )
-    return pd.DataFrame(rows)
+def add_cell(world: World, server: str, level: int, phase: str, block: int) -> None:
+    """A cell of one wave after the other, in drawn order."""
+    role = "baseline" if server == "ollama" else "candidate"
+    key = {"server": server, "role": role, "concurrency": level, "phase": phase, "block": block, "sitting": 0}
+    frames = random.Random(f"{world.plan}/{phase}/{block}").sample(world.frames, PER_CELL)
+    codes = draw_codes(PER_CELL, f"{key}", world.codes) if phase.startswith("proof") else [None] * PER_CELL
+    world.codes += [code for code in codes if code]
+    name, cell = f"{server}/{phase}/c{level}/b{block}/s0", []
+    for i, (frame, code) in enumerate(zip(frames, codes, strict=True)):
+        row = {
+            **key,
+            "request_id": f"{name}/{i:03d}",
+            "frame_id": frame.frame_id,
+            "position": i,
+            "code": code,
+        }
+        row |= {"slot": i % level, "start_s": world.now_s + i % level * 1e-3, "in_flight": i % level + 1}
+        row |= {"total_s": 1 + world.pick.random(), "error_class": None, "finish_reason": "stop"}
+        cell.append(row | {"text": say(world, row)})
+        if i % level == level - 1:
+            world.now_s += 2.0
+    own = {row["request_id"]: row["text"] for row in (*world.rows, *cell)}
+    for i, row in enumerate(cell):
+        if phase == "proof_abort" and i % 3 == 1:
+            row |= {"error_class": "aborted", "text": ""}
+        elif donor := pick_donor(world, cell, i):
+            world.planted[row["request_id"]] = donor
+            fixed = "description: A blank grey desktop waits for input | activity: other | apps: [Finder] | topics: [none]"
+            row["text"] = own.get(donor, fixed)
+    world.rows += cell
+    world.events.append({**key, "event": "cell_ended", "not_sent": 0})
 
 
-def _clean_run(stage: Stage, name: str, blocks: int, seed: int) -> tuple[bool, int]:
-    plan, change = CLEAN[name]
-    drawn = change(draw_stage(stage, N_FRAMES, seed), seed)
-    tables = examine_confusion(plant_run(drawn, replace(plan, seed=seed, blocks=blocks)), drawn.frames)
-    return bool(_accused(tables)), len(tables.suspicious)
+def pick_donor(world: World, cell: list[dict], i: int) -> str | None:
+    """The request whose answer the cell's i-th request gets; None: its own."""
+    plan, row, level = world.plan, cell[i], cell[i]["concurrency"]
+    hit = row["role"] == "candidate" and plan.level in (None, level) and world.pick.random() < plan.share
+    rows = (*world.rows, *cell[:i])
+    before = [one for one in rows if one["server"] == row["server"] and bool(one["code"]) == bool(row["code"])]
+    if not (plan.fault and hit and (before or level > 1)):
+        return None
+    if plan.fault == "fixed":
+        return "fixed"
+    if plan.fault == "leak":
+        aborted = row["phase"] == "proof_abort" and i % 3 == 2
+        return cell[i - 1]["request_id"] if aborted else None
+    wave = [one for one in cell[i - i % level : i - i % level + level] if one is not row]
+    choices = {"swap": wave or before, "first": before[:1], "previous": before[-1:]}[plan.fault]
+    others = [one for one in choices if one["frame_id"] != row["frame_id"]]
+    return world.pick.choice(others)["request_id"] if others else None
 
 
-def grid_table(stage: Stage, plans: Iterable[Plan], n_runs: int, n_jobs: int = 1) -> pd.DataFrame:
-    """Each plan with ``n_runs`` seeds: what was planted, whether it was found there, and who was blamed."""
-    return pd.DataFrame(
-        [_grid_row(plan, _each(partial(_planted_run, stage, plan), range(n_runs), n_jobs)) for plan in plans]
-    )
+def make_run(plan: Plan, seed: int) -> World:
+    """The rows of a default run."""
+    world = draw_world(plan, seed)
+    phases = ("pilot", "proof", "proof_abort") if plan.fault == "leak" else ("pilot", "proof")
+    for server, level in [("ollama", 1), *(("vllm", level) for level in LEVELS)]:
+        for phase in phases if server == "vllm" else phases[:2]:
+            add_cell(world, server, level, phase, 0)
+    for block in range(BLOCKS):
+        add_cell(world, "ollama", 1, "confirm", block)
+        add_cell(world, "vllm", CHOSEN, "confirm", block)
+        add_cell(world, "vllm", CHOSEN, "proof", 1 + block)
+        if block % 2 == 0:
+            add_cell(world, "ollama", 1, "proof", 1 + block)
+    return world
 
 
-def _planted_run(stage: Stage, plan: Plan, seed: int) -> Outcome:
-    drawn, seeded = draw_stage(stage, N_FRAMES, seed), replace(plan, seed=seed)
-    return judge_run(drawn, plant_run(drawn, seeded), seeded)
-
-
-def _each(make: Callable[[int], Any], seeds: Iterable[int], n_jobs: int) -> list:
-    if n_jobs == 1:
-        return [make(seed) for seed in seeds]
-    with ProcessPoolExecutor(n_jobs) as pool:
-        return list(pool.map(make, seeds, chunksize=5))
-
-
-def health_table(stage: Stage, plans: Iterable[Plan], n_runs: int) -> pd.DataFrame:
-    """Planted truncations and loops: answers flagged, flagged wrongly, runs where the level stands out."""
-    rows = []
-    for plan in plans:
-        hits = flagged = wrongly = stands_out = with_hits = 0
-        for drawn, seeded in _seeded(stage, plan, n_runs):
-            requests = plant_run(drawn, seeded)
-            scores = score_health(requests, drawn.frames)
-            planted = requests["planted"].notna().to_numpy()
-            flag = scores[HEALTH_FLAG[plan.fault]].to_numpy(dtype=bool)
-            hits, flagged = hits + planted.sum(), flagged + (flag & planted).sum()
-            wrongly += (~scores["healthy"].to_numpy(dtype=bool) & ~planted).sum()
-            with_hits += bool(planted.any())
-            level = summarize_health(scores).set_index(["role", "concurrency"]).loc[("candidate", plan.level)]
-            stands_out += bool(level["unhealthy_p_value"] <= 0.01)
-        rows.append(
-            {
-                **_named(plan, n_runs),
-                "planted, per run": f"{hits / n_runs:.1f}",
-                "flagged": f"{flagged} of {hits}",
-                "sound answers flagged": int(wrongly),
-                "level stands out (p ≤ 1 %)": f"{stands_out} of {with_hits} runs",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def served_table(folder: Path, faults: Iterable[str]) -> pd.DataFrame:
-    """One run per fault through real simulated servers, as the command line would measure it."""
-    from benchmarks.served_runs import serve_run  # the whole tool; the other tables need only the checks
-
-    return pd.DataFrame(
-        [
-            _served_row(fault, serve_run(folder, f"served-{i}", fault, N_FRAMES))
-            for i, fault in enumerate(faults)
-        ]
-    )
-
-
-def _served_row(fault: str, served: Any) -> dict:
-    tables = examine_confusion(served.requests, served.frames)
-    health = score_health(served.requests, served.frames)
-    sick = health[~health["healthy"].astype(bool)]
-    causes = tables.suspicious[tables.suspicious["state"] == "suspicion"]["cause"].value_counts()
-    problems = sick["problems"].value_counts()
-    hit = [row["fault"] is not None for row in served.planted]
-    return {
-        "demo_faults": fault or "none",
-        "hit, of all requests": f"{sum(hit)} of {len(hit)}",
-        "suspicion at": _levels_line(_accused(tables)),
-        "causes": "; ".join(f"{n} × {cause}" for cause, n in causes.items()) or "none",
-        "not sound at": _levels_line(set(zip(sick["role"], sick["concurrency"], strict=True))),
-        "problems": "; ".join(f"{n} × {name}" for name, n in problems.items()) or "none",
-    }
-
-
-def _grid_row(plan: Plan, outcomes: list[Outcome]) -> dict:
-    visible = [one for one in outcomes if one.n_visible]
-    listed = sum(one.n_listed for one in outcomes)
-    right = sum(one.n_right_answer for one in outcomes)
-    return {
-        **_named(plan, len(outcomes)),
-        "planted, per run": f"{statistics.mean(one.n_planted for one in outcomes):.1f}",
-        "of these visible": f"{statistics.mean(one.n_visible for one in outcomes):.1f}",
-        "found, of runs with one visible": _of(sum(one.found for one in visible), len(visible)),
-        "listed": listed,
-        "rightly": _of(right, listed),
-        "right cause": _of(sum(one.n_right_cause for one in outcomes), right),
-        "runs with others blamed": sum(one.blamed_elsewhere for one in outcomes),
-    }
-
-
-def _named(plan: Plan, n_runs: int) -> dict:
-    where = "every level" if plan.level is None else f"{plan.level} in flight"
-    where += "" if plan.baseline else ", no baseline"
-    return {
-        "planted": plan.fault,
-        "share": f"{plan.share:.0%}",
-        "at": where,
-        "blocks": plan.blocks,
-        "runs": n_runs,
-    }
-
-
-def _seeded(stage: Stage, plan: Plan, n_runs: int) -> Iterator[tuple[Stage, Plan]]:
-    for seed in range(n_runs):
-        yield draw_stage(stage, N_FRAMES, seed), replace(plan, seed=seed)
-
-
-def _accused(tables: ConfusionTables) -> set[tuple[str, int]]:
-    rows = tables.summary[tables.summary["state"] == "suspicion"]
-    return set(zip(rows["role"], rows["concurrency"], strict=True))
-
-
-def _key(row) -> tuple:
-    return row.server, row.concurrency, row.block, row.frame_id
-
-
-def _levels_line(keys: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{role} {level}" for role, level in sorted(keys)) or "no level"
-
-
-def _of(count: int, n: int) -> str:
-    return f"{count} of {n} ({count / n:.0%})" if n else "–"
-
-
-def _share(count: int, n: int) -> str:
-    ends = binomtest(count, n).proportion_ci(method="exact")
-    return f"{count / n:.1%} ({ends.low:.1%} to {ends.high:.1%})"
-
-
-def planted_grid() -> list[Plan]:
-    """Every fault × share at one level, in one block and in three."""
-    return [
-        Plan(0, blocks=blocks, fault=fault, share=share, level=4)
-        for fault in RIGHT_CAUSE
-        for blocks in (1, 3)
-        for share in SHARES
+def judge_run(plan: Plan, seed: int) -> dict[str, int]:
+    """What was found in one run, against what was planted."""
+    world = make_run(plan, seed)
+    unknown = [
+        "error_message",
+        "rate_per_s",
+        "due_s",
+        "headers_s",
+        "ttft_s",
+        "tpot_s",
+        "itl_p50_s",
+        "itl_max_s",
     ]
-
-
-def special_plans() -> list[Plan]:
-    """At level 1, at every level, and a level that is confused as a whole."""
-    return [
-        *(Plan(0, fault=fault, share=0.2, level=1) for fault in RIGHT_CAUSE),
-        *(Plan(0, fault=fault, share=0.2) for fault in RIGHT_CAUSE),
-        Plan(0, fault="replay_first", share=1.0, level=4),
-        Plan(0, fault="replay_first", share=1.0),
-        Plan(0, fault="replay_first", share=1.0, baseline=False),
+    unknown += [
+        "lag_s",
+        "prompt_tokens",
+        "output_tokens",
+        "server_load_s",
+        "server_prefill_s",
+        "server_decode_s",
     ]
+    rows = pd.DataFrame(world.rows).assign(reasoning_chars=0, arrivals="closed", simulated=True)
+    rows = rows.assign(**dict.fromkeys(unknown, float("nan")))
+    rows = rows.astype(dict.fromkeys(("code", "text", "error_class"), "str"))
+    answers = judge_answers(rows, world.frames, world.events)
+    levels = summarize_levels(answers, {"vllm": CHOSEN, "ollama": 1})
+    donor = answers["request_id"].map(world.planted)
+    proven = answers["proof"] == "other"
+    at = set(LEVELS) if plan.level is None else {plan.level}
+    blamed = {(one.server, one.level) for one in proof_findings(answers, levels) if one.state == "problem"}
+    here = answers["concurrency"].isin(at) & (answers["server"] == "vllm")
+    return {
+        "planted": int(donor.notna().sum()),
+        "provable": int((donor.notna() & answers["code"].notna()).sum()),
+        "proven": int((proven & donor.notna()).sum()),
+        "right donor": int((proven & (answers["donor_request"] == donor)).sum()),
+        "false proofs": int((proven & donor.isna()).sum()),
+        "signs": int(((answers["sign"] != "") & donor.notna()).sum()),
+        "false signs": int(((answers["sign"] != "") & donor.isna()).sum()),
+        "found by codes": int((proven & here).any()),
+        "found": int(any(server == "vllm" and level in at for server, level in blamed)),
+        "blamed elsewhere": int(any(server == "ollama" or level not in at for server, level in blamed)),
+        "alarm": int(bool(blamed)),
+    }
 
 
-def _print(title: str, make: Callable[[], pd.DataFrame]) -> None:
-    print(f"## {title}\n\n{make().to_markdown(index=False, disable_numparse=True)}\n", flush=True)
+def sum_runs(plan: Plan, n_runs: int, jobs: int = 1) -> dict[str, int]:
+    """The counts of so many runs, added up."""
+    if jobs == 1:
+        found = [judge_run(plan, seed) for seed in range(n_runs)]
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            found = list(pool.map(partial(judge_run, plan), range(n_runs)))
+    return pd.DataFrame(found).sum().to_dict()
+
+
+def planted_rows(n_runs: int, jobs: int, readers: Sequence[float]) -> Iterator[dict]:
+    """One row a fault, place and reader."""
+    for name, (fault, share) in FAULTS.items():
+        for level in (CHOSEN, None):
+            for reader in readers:
+                n = sum_runs(Plan(fault, share, level, reader), n_runs, jobs)
+                yield {
+                    "planted": name,
+                    "at": "every level" if level is None else f"{level} in flight",
+                    "reader": f"{reader:.0%}",
+                    "proven, of stamped ones hit": of(n["proven"], n["provable"]),
+                    "right donor": of(n["right donor"], n["proven"]),
+                    "signs, of plain ones hit": of(n["signs"], n["planted"] - n["provable"]),
+                    "runs found by codes": of(n["found by codes"], n_runs),
+                    "by codes or signs": of(n["found"], n_runs),
+                    "false proofs": n["false proofs"],
+                    "blamed elsewhere": n["blamed elsewhere"],
+                }
+
+
+def clean_rows(n_runs: int, jobs: int, readers: Sequence[float]) -> Iterator[dict]:
+    """Runs in which nothing is planted, with a model that tells what it sees and with a terse one."""
+    for terse in (False, True):
+        for reader in readers:
+            n = sum_runs(Plan(reader=reader, terse=terse), n_runs, jobs)
+            low, high = binomial_bounds(n["alarm"], n_runs)
+            yield {
+                "answers": "one word" if terse else "a sentence",
+                "reader": f"{reader:.0%}",
+                "runs": n_runs,
+                "false proofs": n["false proofs"],
+                "runs with a false alarm": f"{n['alarm']} ({low:.1%} to {high:.1%})",
+                "answers with a sign": n["false signs"],
+            }
+
+
+def of(count: float, n: float) -> str:
+    """A count in words, with its share."""
+    return f"{count:.0f} of {n:.0f} ({count / n:.0%})" if n else "-"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clean-runs", type=int, default=200, help="clean runs of each kind")
-    parser.add_argument("--runs", type=int, default=15, help="runs of each planted fault")
-    parser.add_argument(
-        "--no-servers", action="store_true", help="leave out the runs through simulated servers"
-    )
-    parser.add_argument("--jobs", type=int, default=1, help="processes that make runs")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each planted fault, place and reader")
+    parser.add_argument("--clean-runs", type=int, default=200, help="runs without a fault, of each reader")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        stage = read_stage(Path(folder))
-        n_clean, jobs = asked.clean_runs, asked.jobs
-        _print("Clean runs", lambda: clean_table(stage, n_clean, 1, n_jobs=jobs))
-        _print("Clean runs, three blocks", lambda: clean_table(stage, n_clean, 3, ["usual"], jobs))
-        _print("Planted at 4 in flight only", lambda: grid_table(stage, planted_grid(), asked.runs, jobs))
-        _print(
-            "At level 1, at every level, whole levels",
-            lambda: grid_table(stage, special_plans(), asked.runs, jobs),
+    for title, rows in (
+        ("Nothing planted", clean_rows(asked.clean_runs, asked.jobs, READERS)),
+        ("Planted", planted_rows(asked.runs, asked.jobs, READERS)),
+    ):
+        print(
+            f"## {title}\n\n{pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)}\n",
+            flush=True,
         )
-        sick = [Plan(0, fault=fault, share=share, level=4) for fault in HEALTH_FLAG for share in SHARES]
-        _print("Answer health", lambda: health_table(stage, sick, asked.runs))
-        if not asked.no_servers:
-            names = ("wrong_image", "replay_first", "duplicate", *HEALTH_FLAG)
-            faults = ["", *(f"{name}:0.2@4" for name in names)]
-            _print("Through simulated servers", lambda: served_table(Path(folder), faults))
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
     main()

@@ -1,8 +1,7 @@
-"""``python -m poc_lib``: see poc_lib.cli."""
+"""``python -m poc_lib``: see cli."""
 
 import sys
 
 from poc_lib.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -1,263 +1,126 @@
-"""All tables of one run, derived from its files alone: no server is needed, nothing measured is changed."""
+"""From a run folder to everything that is shown of it: the four frames and the verdicts, computed once."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from poc_lib.canary import list_leaks, summarize_canaries
-from poc_lib.confusion import examine_confusion
-from poc_lib.errors import SetupProblem
-from poc_lib.fairness import FairnessLine, fairness_lines
-from poc_lib.goodput import summarize_open_loop
-from poc_lib.intervals import latency_intervals
-from poc_lib.metrics import LEVEL, Baseline, summarize_failures, summarize_latency
+from poc_lib import metrics
+from poc_lib.checks import server_problems
+from poc_lib.labels import label_findings, read_labels
 from poc_lib.params import Params
-from poc_lib.params_reading import validate_params
-from poc_lib.phases import (
-    summarize_ceiling,
-    summarize_length_matched,
-    summarize_phases,
-    summarize_repeat_image,
-    summarize_tail,
-)
-from poc_lib.plan import count_planned, plan_cells
-from poc_lib.quality import Quality, analyse_quality
+from poc_lib.records import Finding, Frame, Identity, SetupProblem, Verdict
 from poc_lib.runs import (
+    EDITION,
     Run,
-    newest_run,
+    list_runs,
     read_damage,
     read_events,
-    read_failed_before,
-    read_frames_of,
+    read_frames,
+    read_requests,
     read_run,
     read_telemetry,
-    requests_table,
-    write_table,
 )
-from poc_lib.sittings import interruption_lines
-from poc_lib.speed import build_speed_table
-from poc_lib.telemetry import summarize_telemetry, telemetry_table
-from poc_lib.verdict import Verdict, best_first, decide, judge_criteria
-
-TABLES = (
-    *("speed", "latency", "failures", "phases", "ceiling", "tail", "length_matched", "repeat_image"),
-    *("open_loop", "confusion", "suspicious", "signs", "canaries", "leaks", "criteria", "telemetry"),
-)
-QUALITY_TABLES = ("scores", "agreement", "calibration", "levels", "models", "labels", "health")
+from poc_lib.telemetry import telemetry_table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Analysis:
-    """One run's tables; each is described where it is computed."""
+    """A run as it is shown. The frames' columns are listed in metrics and in a run's tables/README.md."""
 
     run: Run
-    requests: pd.DataFrame  # runs.requests_table: one row a reply
-    frames: pd.DataFrame  # frames_table: one row a frame
-    speed: pd.DataFrame  # speed.build_speed_table: one row a server and level
-    latency: pd.DataFrame  # metrics.summarize_latency with intervals.latency_intervals
-    failures: pd.DataFrame  # metrics.summarize_failures
-    phases: pd.DataFrame  # phases.summarize_phases: prefill and decode
-    ceiling: pd.DataFrame  # phases.summarize_ceiling: what batching could reach
-    tail: pd.DataFrame  # phases.summarize_tail
-    length_matched: pd.DataFrame  # phases.summarize_length_matched; empty without a measured baseline
-    repeat_image: pd.DataFrame  # phases.summarize_repeat_image
-    open_loop: pd.DataFrame  # goodput.summarize_open_loop
-    quality: Quality  # everything about single answers
-    confusion: pd.DataFrame  # confusion.summarize_confusion
-    suspicious: pd.DataFrame  # confusion.list_suspicious
-    signs: pd.DataFrame  # confusion.examine_confusion: one row a level and sign, with its test
-    canaries: pd.DataFrame  # canary.summarize_canaries
-    leaks: pd.DataFrame  # canary.list_leaks
-    telemetry: pd.DataFrame  # telemetry.summarize_telemetry
-    fairness: tuple[FairnessLine, ...]  # what makes the comparison less than fair
-    interruptions: tuple[str, ...]  # where the run broke off, in sentences
-    baseline: Baseline
-    criteria: pd.DataFrame  # verdict.judge_criteria of the candidate that the verdict speaks of
-    verdicts: tuple[Verdict, ...]  # one a candidate, the best first
+    params: Params
+    frames: dict[str, Frame]  # by frame_id, in time order
+    events: list[dict]
+    answers: pd.DataFrame  # one row an answer or failure
+    levels: pd.DataFrame  # one row a (server, level)
+    blocks: pd.DataFrame  # one row a confirmation block and candidate
+    findings: list[Finding]  # every judged sentence
+    verdicts: list[Verdict]  # one a candidate
+    telemetry: pd.DataFrame
 
-    @property
-    def scores(self) -> pd.DataFrame:
-        """accuracy.score_answers: one row per answer and reference."""
-        return self.quality.scores
+    @cached_property
+    def looks(self) -> list[dict]:
+        """The estimate at every look, in order."""
+        return [event for event in self.events if event["event"] == "look"]
 
-    @property
-    def agreement(self) -> pd.DataFrame:
-        """accuracy.summarize_agreement: one row per level and reference."""
-        return self.quality.agreement
 
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on the best candidate."""
-        return self.verdicts[0]
+def analyse(run: Run | str | Path, params: Params | None = None) -> Analysis:
+    """Compute what is shown of a run. Reads its folder, writes nothing, needs no server.
+
+    Args:
+        run: a run, its folder or its run_id.
+        params: what the report's reader set; None: as the run was measured.
+    """
+    run = run if isinstance(run, Run) else read_run(run)
+    known = {key: value for key, value in run.params.items() if key in Params.model_fields}
+    shown = {} if params is None else {key: getattr(params, key) for key in SHOWN}
+    params = Params.model_construct(**(Params().model_dump() | known | shown))
+    frames, events = read_frames(run), read_events(run)
+    answers = metrics.judge_answers(read_requests(run), frames, events)
+    chosen = {event["server"]: event["level"] for event in events if event["event"] == "chosen"}
+    set_aside = {event["server"]: event["set_aside"] for event in events if event["event"] == "chosen"}
+    levels = metrics.summarize_levels(answers, {k: v for k, v in chosen.items() if v}, events)
+    problems = server_problems([Identity(**server) for server in run.facts["servers"]])
+    telemetry = telemetry_table(read_telemetry(run))
+    baseline = next((s["name"] for s in run.facts["servers"] if s["role"] == "baseline"), None)
+    recorded = None if baseline else params.recorded_s_per_frame
+    verdicts, tables, findings = [], [], list(problems)
+    for name in (s["name"] for s in run.facts["servers"] if s["role"] == "candidate"):
+        blocks = metrics.summarize_blocks(
+            answers, name, chosen.get(name) or 0, baseline or "recorded", chosen.get(baseline) or 1, recorded
+        )
+        verdict = metrics.decide(
+            blocks, levels, answers, name, baseline or "recorded", chosen,
+            max_blocks=params.max_blocks, n_sample=0 if run.facts.get("whole_recording") else len(frames),
+            set_aside=set_aside.get(name, ()), setup=problems, recorded_s_per_frame=recorded,
+        )  # fmt: skip
+        tables.append(blocks)
+        verdicts.append(verdict)
+        findings += metrics.criteria(verdict, blocks, levels, answers)
+    findings += metrics.proof_findings(answers, levels)
+    findings += metrics.open_loop_findings(answers, params.slo_ttft_s, params.slo_total_s)
+    if params.labels:
+        known = {frame.frame_id: frame for frame in frames}
+        findings += label_findings(answers, read_labels(Path(params.labels).expanduser(), known))
+    damage = read_damage(run)
+    findings += metrics.fairness_findings(answers, levels, events, run.facts, telemetry, damage)
+    blocks = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return Analysis(
+        run,
+        params,
+        {f.frame_id: f for f in frames},
+        events,
+        answers,
+        levels,
+        blocks,
+        findings,
+        verdicts,
+        telemetry,
+    )
+
+
+SHOWN = [name for name, field in Params.model_fields.items() if field.json_schema_extra["use"] == "shows"]
 
 
 def find_run(params: Params) -> Run:
-    """The run that the parameters name, or the newest one on their database.
+    """The run that run_id names, or the newest on the database that the parameters name.
 
     Raises:
         SetupProblem: there is none.
     """
     if params.run_id:
-        return read_run(params.outputs_path / params.run_id)
-    folder = newest_run(params.outputs_path, params.database)
-    if folder is None:
-        raise SetupProblem(
-            f"no run on database '{params.database}' in {params.outputs_path}: measure one with the "
-            "benchmark notebook, or name one by run_id"
-        )
-    return read_run(folder)
-
-
-def analyse_run(run: Run, params: Params) -> Analysis:
-    """Compute every table of a run.
-
-    Args:
-        params: thresholds and recorded figures come from here, so that they can be changed afterwards.
-
-    Raises:
-        SetupProblem: nothing was measured yet, or the labels or embeddings cannot be used.
-    """
-    requests, frames = sorted_requests(run), frames_table(run)
-    _refuse_empty(run, requests)
-    recorded = recorded_baseline(params)
-    speed, baseline = build_speed_table(requests, frames, run.facts["recording_frames"], recorded)
-    quality, confused = analyse_quality(run, params, requests, frames), examine_confusion(requests, frames)
-    canaries = summarize_canaries(requests)
-    judged = {
-        name: _judge(run, params, name, speed, quality.agreement, confused.summary, canaries, baseline)
-        for name in candidates_of(run)
-    }
-    verdicts = best_first(verdict for verdict, _ in judged.values())
-    events, telemetry = read_events(run), telemetry_table(read_telemetry(run))
-    return Analysis(
-        run=run,
-        requests=requests,
-        frames=frames,
-        speed=speed,
-        latency=_latency(requests, frames),
-        failures=summarize_failures(requests),
-        phases=summarize_phases(requests),
-        ceiling=summarize_ceiling(requests),
-        tail=summarize_tail(requests),
-        length_matched=summarize_length_matched(requests, baseline.name, baseline.concurrency),
-        repeat_image=summarize_repeat_image(requests),
-        open_loop=summarize_open_loop(
-            requests, params.slo_ttft_s, params.slo_total_s, params.slo_share, len(frames)
-        ),
-        quality=quality,
-        confusion=confused.summary,
-        suspicious=confused.suspicious,
-        signs=confused.signs,
-        canaries=canaries,
-        leaks=list_leaks(requests),
-        telemetry=summarize_telemetry(telemetry, requests, events),
-        fairness=tuple(
-            fairness_lines(requests, run.facts["servers"], events, telemetry, baseline, run.facts["params"])
-        ),
-        interruptions=tuple(interruption_lines(requests, events, **asdict(read_damage(run)))),
-        baseline=baseline,
-        criteria=judged[verdicts[0].candidate][1],
-        verdicts=verdicts,
+        return read_run(params.run_id, params.outputs_path)
+    for run in list_runs(params.outputs_path):
+        if run.params["database"] == params.database:
+            return run
+    raise SetupProblem(
+        f"no run on the database '{params.database}' in {params.outputs_path}: measure one with "
+        "benchmark.ipynb, or name it with run_id"
     )
 
 
-def _refuse_empty(run: Run, requests: pd.DataFrame) -> None:
-    if not (requests["phase"] == "measure").any():
-        raise SetupProblem(
-            f"run '{run.run_id}' holds no measured request yet: run the benchmark notebook on it"
-        )
-
-
-def _judge(
-    run: Run,
-    params: Params,
-    candidate: str,
-    speed: pd.DataFrame,
-    agreement: pd.DataFrame,
-    confusion: pd.DataFrame,
-    canaries: pd.DataFrame,
-    baseline: Baseline,
-) -> tuple[Verdict, pd.DataFrame]:
-    criteria = judge_criteria(
-        candidate,
-        speed,
-        agreement,
-        confusion,
-        canaries,
-        baseline,
-        params.target_tok_per_s,
-        params.target_match_rate,
-        n_planned=_planned_requests(run, candidate),
-        n_failed_before=sum(reply.server == candidate for reply in read_failed_before(run)),
-    )
-    return decide(candidate, speed, canaries, criteria, baseline), criteria
-
-
-def candidates_of(run: Run) -> list[str]:
-    """The names of the run's candidates, as its parameters list them."""
-    return [server["name"] for server in run.facts["servers"] if server["role"] == "candidate"]
-
-
-def _planned_requests(run: Run, candidate: str) -> int:
-    planned = validate_params(run.facts["params"])
-    specs = [spec for spec in planned.server_specs() if spec.name == candidate]
-    return count_planned(plan_cells(specs, planned), len(run.facts["frames"]))
-
-
-def _latency(requests: pd.DataFrame, frames: pd.DataFrame) -> pd.DataFrame:
-    """metrics.summarize_latency with the intervals of p50 and p95."""
-    ends = [f"p{percent}_{end}" for percent in (50, 95) for end in ("low", "high")]
-    intervals = latency_intervals(requests, frames)[[*LEVEL, "measure", *ends]]
-    return summarize_latency(requests).merge(intervals, on=[*LEVEL, "measure"], how="left")
-
-
-def sorted_requests(run: Run) -> pd.DataFrame:
-    """runs.requests_table by server, level and block; within a cell the order stays as on file."""
-    order = ["role", "server", "concurrency", "block"]
-    return requests_table(run).sort_values(order, kind="stable", ignore_index=True)
-
-
-def frames_table(run: Run) -> pd.DataFrame:
-    """One row a frame: frame_id, timestamp_s, ref_* (None: no reference), ocr_text, phash, image_path, …"""
-    phash = {facts["frame_id"]: facts["phash"] for facts in run.facts["frames"]}
-    rows = []
-    for frame in read_frames_of(run):
-        reference = frame.reference
-        rows.append(
-            {
-                "frame_id": frame.frame_id,
-                "timestamp_s": frame.timestamp_s,
-                "ref_description": reference.description if reference else None,
-                "ref_activity": reference.activity if reference else None,
-                "ref_apps": list(reference.apps) if reference and reference.apps is not None else None,
-                "ref_topics": list(reference.topics) if reference and reference.topics is not None else None,
-                "ref_model": reference.model if reference else None,
-                "ocr_text": frame.ocr_text,
-                "phash": phash[frame.frame_id],
-                "image_path": frame.image_path,
-                "recovered": frame.recovered,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def recorded_baseline(params: Params) -> Baseline:
-    """The baseline of the parameters' recorded figures, used only where none was measured."""
-    return Baseline(
-        name=params.baseline_name,
-        measured=False,
-        concurrency=1,
-        frames_per_s=1 / params.recorded_s_per_frame,
-        output_tok_per_s=params.recorded_tok_per_s,
-        complete=True,
-    )
-
-
-def write_tables(analysis: Analysis) -> list[Path]:
-    """Write every table of the analysis as CSV below the run folder."""
-    tables = {name: getattr(analysis, name) for name in TABLES}
-    tables |= {name: getattr(analysis.quality, name) for name in QUALITY_TABLES}
-    paths = [write_table(analysis.run, name, table) for name, table in tables.items()]
-    requests = analysis.requests.drop(columns=["arrivals_s"])  # the long list stays in requests.jsonl
-    return [*paths, write_table(analysis.run, "requests", requests)]
+def is_first_edition(run: Run) -> bool:
+    """Whether the run was measured by the first edition, whose blocks decide nothing here."""
+    return run.facts.get("edition") != EDITION

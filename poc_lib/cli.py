@@ -1,256 +1,313 @@
 """The command line: the four notebooks one after the other, with every parameter as a flag."""
 
 import argparse
+import asyncio
 import json
+import signal
 import sys
 import threading
 import time
 import types
 import typing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import papermill
-from papermill.exceptions import PapermillExecutionError
-from tqdm import tqdm
-
-from poc_lib.benchmark import Progress
-from poc_lib.errors import SetupProblem
 from poc_lib.params import PROJECT_ROOT, Params
-from poc_lib.params_reading import new_run_id, read_params, validate_params
-from poc_lib.progress import describe_progress
-from poc_lib.report.export import export_notebook
-from poc_lib.stopping import exit_status, note_stop, reason_of, stopping_program
+from poc_lib.reading import new_run_id, read_params_file, unknown_name, validate_params
+from poc_lib.records import SetupProblem
 
 NOTEBOOKS = ("setup_check", "benchmark", "accuracy", "report")
-SHORT_FLAGS = {
-    "n_frames": "--frames",
-    "concurrency": "--concurrent",
-    "candidate_url": "--server",
-}
+SHORT_FLAGS = {"n_frames": "--frames", "concurrency": "--concurrent", "candidate_url": "--server"}
+GROUPS = ("server", "frames", "experiment", "report", "advanced")
+QUICK = {"n_frames": 12, "max_blocks": 4, "concurrency": [1, 4, 8], "proof_frames": 12, "block_frames": 24}
+MAX_REQUESTS = 1_000_000
 EXIT_PROBLEM = 2
 LOG_EVERY_S = 10.0
-LABELLED = 15  # frames in a template for human labels
-MARKS = {"ok": "✓", "warning": "!", "problem": "✗"}
+COMMANDS = {
+    "run": "all four notebooks, into outputs/<run_id>/; continues a run that was cut",
+    "check": "only look whether everything is ready; exit status 0 if it is",
+    "report": "accuracy and report again, from a run on file; nothing is sent",
+    "pages": "write the HTML pages of the executed notebooks in a run's folder",
+    "runs": "list the runs on file with their state and verdict",
+    "labels": "write labels.csv into a run's folder: frames for a person to label",
+    "matrix": "many runs from one params file whose values are lists, and one page that compares them",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that names the nearest right flag."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise SetupProblem(f"{message}: see `{self.prog} --help`")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser: one flag a parameter, by the parameter's own name, beside a few short ones."""
-    parser = argparse.ArgumentParser(
-        prog="python -m poc_lib",
-        description="Measure a batching vision-language server against Ollama on your own screenshots.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    about = {
-        "run": "setup_check, benchmark, accuracy and report, into outputs/<run_id>/",
-        "check": "only look whether everything is ready; exit status 0 if it is",
-        "report": "accuracy and report again, from a run on file; nothing is sent",
-        "labels": "write labels.csv into a run's folder: frames to be labelled by a person",
-    }
-    for name, text in about.items():
-        command = commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
-        command.add_argument("--params", type=Path, default=argparse.SUPPRESS, help="YAML file under params/")
-        command.add_argument(
-            "--output",
-            type=Path,
-            default=argparse.SUPPRESS,
-            help="the run folder: sets outputs_dir and run_id",
-        )
-        for field in Params.model_fields:
-            _add_flag(command, field)
+    about = "Measure a batching vision-language server against Ollama on your own screenshots."
+    parser = _Parser(prog="python -m poc_lib", description=about, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument("--params", type=Path, help="YAML file under params/")
+        command.add_argument("--output", type=Path, help="the run folder: sets outputs_dir and run_id")
+        if name == "run":
+            command.add_argument("--yes", action="store_true", help="start a plan of over a million requests")
+        if name in ("run", "check"):
+            quick = (
+                "a first look: 12 frames, 4 blocks, levels 1 4 8; about 20 minutes where a frame takes 8 s"
+            )
+            command.add_argument("--quick", action="store_true", help=quick)
+        if name == "matrix":
+            command.add_argument(
+                "--scheduler", default="", help="address of a Dask scheduler; empty: this machine"
+            )
+        groups = {group: command.add_argument_group(group) for group in GROUPS}
+        for field, info in Params.model_fields.items():
+            _add_flag(groups[info.json_schema_extra["group"]], field)
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_flag(group: Any, name: str) -> None:
     info = Params.model_fields[name]
-    flags = [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
-    flags += [SHORT_FLAGS[name]] if name in SHORT_FLAGS else []
-    text = f"{info.description} (default: {_shown(info.default)})"
+    flags = [SHORT_FLAGS[name]] if name in SHORT_FLAGS else []
+    flags += [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])]
+    shown = " ".join(map(str, info.default)) if isinstance(info.default, list) else info.default
+    text = f"{info.description} (default: {'empty' if shown == '' else shown})"
     options: dict[str, Any] = {"help": text.replace("%", "%%"), "dest": name}
     if info.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif typing.get_origin(info.annotation) is list:
-        options |= {"nargs": "*", "type": _item_type(info.annotation), "metavar": "X"}
+        item = typing.get_args(info.annotation)[0]
+        kind = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+        reader = json.loads if typing.get_origin(kind) is dict else _reader(kind)
+        options |= {"nargs": "*", "type": reader, "metavar": "X"}
     else:
-        options |= {"type": _plain_type(info.annotation), "metavar": "X"}
-    parser.add_argument(*flags, **options, default=argparse.SUPPRESS)
+        options |= {"type": _reader(info.annotation), "metavar": "X"}
+    group.add_argument(*flags, **options, default=argparse.SUPPRESS)
 
 
-def _plain_type(annotation: Any) -> type:
-    return (
-        annotation if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) else str
-    )
+def _reader(annotation: Any) -> Callable[[str], Any]:
+    kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    return kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str
 
 
-def _item_type(annotation: Any) -> Callable[[str], Any]:
-    """How one item of a list parameter is read: a number, a text, or a server as JSON."""
-    item = typing.get_args(annotation)[0]
-    kind = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
-    if typing.get_origin(kind) is dict:
-        return json.loads
-    return kind if isinstance(kind, type) else str
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "none"
-    return "empty" if value == "" else str(value)
-
-
-def read_arguments(arguments: Sequence[str]) -> tuple[str, Params]:
-    """The command and its validated parameters; a flag wins over the params file, the file over the defaults.
+def read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The command's own flags, and its parameters: a flag wins over the params file, that over the defaults.
 
     Raises:
-        SetupProblem: an unknown key in the file or a value out of range.
+        SetupProblem: an unknown flag (the nearest right one is named) or command, or a wrong file.
     """
-    given = vars(build_parser().parse_args(arguments))
-    command = given.pop("command")
-    params_file = given.pop("params", None)
-    output = given.pop("output", None)
-    values = read_params(params_file) if params_file else {}
-    if output is not None:
-        folder = output.expanduser().resolve()
+    parser = build_parser()
+    given, unknown = parser.parse_known_args(arguments)
+    flags = [part.partition("=")[0] for part in unknown if part.startswith("--")]
+    if unknown:
+        known = [f"--{name}" for name in (*Params.model_fields, "params", "output", "quick", "yes")]
+        known += list(SHORT_FLAGS.values())
+        raise SetupProblem("; ".join(unknown_name(flag, known, "flag") for flag in flags or unknown))
+    values = read_params_file(given.params) if given.params else {}
+    values |= {k: v for k, v in QUICK.items() if getattr(given, "quick", False)}
+    if given.output is not None:
+        folder = given.output.expanduser().absolute()
         values |= {"outputs_dir": str(folder.parent), "run_id": folder.name}
-    return command, validate_params(values | given)
+    return given, values | {name: getattr(given, name) for name in Params.model_fields if name in given}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done, 1: a notebook failed or the machine is not ready, 2: a wrong set-up."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    params = None
     try:
-        command, params = read_arguments(sys.argv[1:] if arguments is None else arguments)
-        with stopping_program():
-            return COMMANDS[command](params)
+        given, values = read_arguments(arguments)
+        with _signals():
+            if given.command == "matrix":
+                from poc_lib.matrix import run_matrix
+
+                return run_matrix(values, given.scheduler, print)
+            params = validate_params(values)
+            return _ACTIONS[given.command](params, given)
     except SetupProblem as problem:
         print(f"problem: {problem}", file=sys.stderr)
         return EXIT_PROBLEM
     except KeyboardInterrupt as stop:
+        name = str(stop) if str(stop).startswith("SIG") else "SIGINT"
         with suppress(OSError):  # the terminal is gone
-            print("stopped; what was answered is on file, and the same run_id continues it", file=sys.stderr)
-        return exit_status(stop)
+            print(f"\nstopped by {name}; what was answered is on file. Go on with:", file=sys.stderr)
+            print(f"  python -m poc_lib {' '.join(_continuing(arguments))}", file=sys.stderr)
+        return 128 + signal.Signals[name]
 
 
-def run_all(params: Params) -> int:
-    """All four notebooks, then their HTML pages; the run continues when it lies there unfinished."""
-    run_id = params.run_id or new_run_id(params)
-    return _run_notebooks(NOTEBOOKS, params.model_copy(update={"run_id": run_id}))
+def _continuing(arguments: Sequence[str]) -> list[str]:
+    """The command that goes on: without a run_id, the newest unfinished run of the same parameters is it."""
+    return [part if part.isprintable() and " " not in part else repr(part) for part in arguments]
 
 
-def run_report(params: Params) -> int:
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does, with their name."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_run(params: Params, given: argparse.Namespace) -> int:
+    """All four notebooks, then their HTML pages; a run that was cut is continued."""
+    from poc_lib.checks import refuse_at_once
+    from poc_lib.runs import check_folder, lock_folder, unfinished_run
+
+    if not params.run_id and (cut := unfinished_run(params)):
+        print(f"continuing run {cut.run_id}, which was not finished (a new one: --run_id NAME)")
+        params = params.model_copy(update={"run_id": cut.run_id})
+    params = params.model_copy(update={"run_id": params.run_id or new_run_id(params)})
+    folder = params.outputs_path / params.run_id
+    check_folder(folder, params)
+    _refuse_endless(params, given.yes)
+    asyncio.run(refuse_at_once(params))
+    with lock_folder(folder):
+        return _run_notebooks(NOTEBOOKS, params, folder)
+
+
+def _refuse_endless(params: Params, yes: bool) -> None:
+    from poc_lib.measure.plan import plan_rows
+
+    most = sum(row["most"] for row in plan_rows(params.server_list(), params))
+    if most > MAX_REQUESTS and not yes:
+        raise SetupProblem(f"this plan may send {most:,} requests: ask for fewer, or start it with --yes")
+
+
+def run_report(params: Params, given: argparse.Namespace) -> int:
     """Accuracy and report of a run on file."""
     from poc_lib.analysis import find_run
+    from poc_lib.runs import lock_folder
 
     run = find_run(params)
-    return _run_notebooks(NOTEBOOKS[2:], params.model_copy(update={"run_id": run.run_id}))
+    params = params.model_copy(update={"run_id": run.run_id})
+    with lock_folder(run.folder):
+        return _run_notebooks(NOTEBOOKS[2:], params, run.folder)
 
 
-def run_labels(params: Params) -> int:
-    """A template for human labels of some frames of a run; one that lies there is kept."""
-    from poc_lib.analysis import find_run, frames_table
-    from poc_lib.labels import write_label_template
-
-    run = find_run(params)
-    path = run.folder / "labels.csv"
-    written = write_label_template(path, frames_table(run), LABELLED)
-    print(f"{len(written)} frames to label: {path}")
-    print(f"then: python -m poc_lib report --output {run.folder} --labels {path}")
-    return 0
-
-
-def run_check(params: Params) -> int:
+def run_check(params: Params, given: argparse.Namespace) -> int:
     """Print the checklist; 0 when it ends on READY, with warnings or without."""
     from poc_lib.checks import check_setup, read_state
 
-    setup = check_setup(params)
-    for check in setup.checks:
-        print(f"{MARKS[check.state]} {check.about}: {check.found}")
-        if check.to_do:
-            print(f"    → {check.to_do}")
+    setup = asyncio.run(check_setup(params))
+    marks = {"ok": "✓", "note": "·", "warning": "!", "problem": "✗"}
+    for finding in setup.findings:
+        print(f"{marks[finding.state]} {finding.about}: {finding.text}")
+        if finding.to_do:
+            print(f"    → {finding.to_do}")
     print(read_state(setup))
     return int(read_state(setup) == "NOT READY")
 
 
-COMMANDS = {"run": run_all, "check": run_check, "report": run_report, "labels": run_labels}
+def run_pages(params: Params, given: argparse.Namespace) -> int:
+    """Export the executed notebooks of a run's folder, and of notebooks/ when they hold outputs."""
+    from poc_lib.analysis import find_run
+    from poc_lib.show import export_pages
+
+    for path in export_pages(find_run(params).folder):
+        print(path)
+    return 0
 
 
-def _run_notebooks(names: Sequence[str], params: Params) -> int:
-    folder = params.outputs_path / params.run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(max_workers=1) as exporter:  # pages are made while the next notebook runs
-        exports = []
-        for name in names:
-            print(f"{name}.ipynb …", flush=True)
-            started_s = time.monotonic()
-            problem = _run_notebook(name, params, folder)
-            page = folder / "pages" / f"{name}.html"
-            exports.append(exporter.submit(export_notebook, folder / f"{name}.ipynb", page))
-            if problem:
-                print(f"problem in {name}: {problem}", file=sys.stderr)
-                print(f"see {page}; the same command continues the run", file=sys.stderr)
-                return 1
-            print(f"{name}.ipynb done in {time.monotonic() - started_s:.0f} s", flush=True)
-        for export in exports:
-            export.result()
-    if "report" in names:
-        print((folder / "verdict.txt").read_text(encoding="utf-8").strip())
-        print(f"report: {folder / 'report.html'}")
+def run_runs(params: Params, given: argparse.Namespace) -> int:
+    """A line a run, newest first."""
+    from poc_lib.show import runs_table
+
+    print(runs_table(params.outputs_path))
+    return 0
+
+
+def run_labels(params: Params, given: argparse.Namespace) -> int:
+    """A template for human labels of some frames of a run; one that lies there is kept."""
+    from poc_lib.analysis import find_run
+    from poc_lib.labels import write_label_template
+
+    run = find_run(params)
+    path, n = write_label_template(run)
+    print(f"{n} frames to label: {path}")
+    print(f"then: python -m poc_lib report --output {run.folder} --labels {path}")
+    return 0
+
+
+_ACTIONS = {
+    "run": run_run,
+    "check": run_check,
+    "report": run_report,
+    "pages": run_pages,
+    "runs": run_runs,
+    "labels": run_labels,
+}
+
+
+def _run_notebooks(names: Sequence[str], params: Params, folder: Path) -> int:
+    from poc_lib.show import export_pages, verdict_text
+
+    for name in names:
+        print(f"{name}.ipynb …", flush=True)
+        started_s = time.monotonic()
+        problem = _run_notebook(name, params, folder)
+        if problem:
+            print(f"problem in {name}: {problem}", file=sys.stderr)
+            print("the same command continues the run; nothing that was answered is lost", file=sys.stderr)
+            return 1
+        print(f"{name}.ipynb done in {time.monotonic() - started_s:.0f} s", flush=True)
+    pages = export_pages(folder)
+    print(verdict_text(folder))
+    print(f"report: {next(page for page in pages if page.name == 'report.html')}")
     return 0
 
 
 def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
-    stop = threading.Event()
-    watcher = threading.Thread(target=_show_progress, args=(folder / "progress.json", stop), daemon=True)
+    """Execute one notebook into the run folder; returns what went wrong, in one line."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    done = threading.Event()
+    watcher = threading.Thread(target=_show_progress, args=(folder / "progress.json", done), daemon=True)
     watcher.start()
     try:
         papermill.execute_notebook(
             PROJECT_ROOT / "notebooks" / f"{name}.ipynb",
             folder / f"{name}.ipynb",
-            parameters=_set_parameters(params),
+            parameters=params.model_dump(exclude_defaults=True),
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=50"],  # hides a warning of every kernel start
             cwd=PROJECT_ROOT,
         )
-    except KeyboardInterrupt as stop:
-        note_stop(folder, reason_of(stop))  # the kernel is gone already, in the middle of its work
-        raise
     except PapermillExecutionError as error:
-        return f"{error.evalue}" if error.ename == "SetupProblem" else f"{error.ename}: {error.evalue}"
+        return str(error.evalue) if error.ename == "SetupProblem" else f"{error.ename}: {error.evalue}"
+    except DeadKernelError:
+        return "the notebook's kernel was killed, by hand or for want of memory"
+    except OSError as error:
+        return f"cannot write into {folder}: {error.strerror or error}; free some space"
     finally:
-        stop.set()
+        done.set()
         watcher.join()
     return None
 
 
-def _set_parameters(params: Params) -> dict[str, Any]:
-    """What differs from the defaults; the notebook's own parameters cell holds the rest."""
-    return params.model_dump(exclude_defaults=True)
+def _show_progress(path: Path, done: threading.Event) -> None:
+    """Follow a run's progress.json: one line that renews itself in a terminal, else one every ten seconds."""
+    from poc_lib.measure.progress import Standing, describe_standing
 
-
-def _show_progress(path: Path, stop: threading.Event) -> None:
-    """Follow a sweep's progress.json: a bar in a terminal, a line every ten seconds elsewhere."""
+    terminal, last = sys.stderr.isatty(), ""
     path.unlink(missing_ok=True)
-    if not sys.stderr.isatty():
-        _log_progress(path, stop)
-        return
-    bar = None
-    while not stop.wait(0.5):
-        if not path.is_file():
-            continue
-        progress = json.loads(path.read_text(encoding="utf-8"))
-        bar = bar or tqdm(total=progress["total"], unit="req", dynamic_ncols=True)
-        bar.set_description_str(progress["doing"])
-        bar.set_postfix_str(f"{progress['failed']} failed" if progress["failed"] else "")
-        bar.update(progress["done"] - bar.n)
-    if bar is not None:
-        bar.close()
-
-
-def _log_progress(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(LOG_EVERY_S):
-        if path.is_file():
-            progress = Progress(**json.loads(path.read_text(encoding="utf-8")))
-            print(describe_progress(progress), file=sys.stderr, flush=True)
+    while not done.wait(0.5 if terminal else LOG_EVERY_S):
+        with suppress(OSError, ValueError, TypeError):
+            line = describe_standing(Standing(**json.loads(path.read_text(encoding="utf-8"))))
+            if line != last:
+                start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
+                print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+                last = line
+    if terminal and last:
+        print(file=sys.stderr)

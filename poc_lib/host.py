@@ -8,31 +8,34 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("poc-lib", "httpx", "pandas", "scikit-learn", "papermill", "matplotlib", "jupyterlab")
+PACKAGES = (
+    "poc-lib",
+    "httpx",
+    "httptools",
+    "pandas",
+    "scikit-learn",
+    "papermill",
+    "matplotlib",
+    "jupyterlab",
+)
 
 
 def read_host() -> dict:
-    """Chip, memory (GB), operating system, Python, power source and load of this machine."""
+    """Chip, GPU, memory (GB), operating system, Python, power source and load of this machine."""
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    plugged = None if battery is None else battery.power_plugged
+    gpus = _command_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return {
         "chip": _read_chip(),
-        "model": _command_line("sysctl", "-n", "hw.model")
-        if sys.platform == "darwin"
-        else platform.machine(),
-        "gpu": _read_gpus(),
+        "gpu": ", ".join(gpus.splitlines()) if gpus else None,  # Apple's is part of the chip
         "cores": psutil.cpu_count(logical=True),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "memory_available_gb": round(psutil.virtual_memory().available / 2**30, 1),
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "on_battery": _is_on_battery(),
+        "on_battery": None if plugged is None else not plugged,
         "load_1min": round(psutil.getloadavg()[0], 2),
     }
-
-
-def _read_gpus() -> str | None:
-    """NVIDIA GPUs by name; None without one (Apple's is part of the chip)."""
-    names = _command_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    return ", ".join(names.splitlines()) if names else None
 
 
 def read_versions() -> dict[str, str]:
@@ -48,12 +51,6 @@ def read_git_commit(folder: Path) -> str | None:
         return None
     changed = _command_line("git", "-C", str(folder), "status", "--porcelain")
     return f"{commit}, with uncommitted changes" if changed else commit
-
-
-def _is_on_battery() -> bool | None:
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    unknown = battery is None or battery.power_plugged is None
-    return None if unknown else not battery.power_plugged
 
 
 def _read_chip() -> str:

@@ -1,7 +1,7 @@
-"""The vocabulary: what a frame, a server, a cell and a reply are. No behaviour lives here.
+"""The vocabulary: what a frame, a server, a cell, a reply and a finding are. No behaviour lives here.
 
-Times are seconds. A field that ends in ``_s`` counts from the request's own start unless it says otherwise;
-``None`` means "not known", never zero.
+Times are seconds and names carry their unit. A field that ends in ``_s`` counts from the request's own
+sending unless it says otherwise; ``None`` means "not known", never zero.
 """
 
 from dataclasses import dataclass, field
@@ -12,27 +12,37 @@ Api = Literal["openai", "ollama"]
 Role = Literal["candidate", "baseline"]
 Phase = Literal[
     "warmup",  # untimed: loads the model, compiles for a batch size
-    "measure",  # the closed-loop sweep that speed and quality are taken from
-    "repeat_image",  # block 0: frames the server has not seen; block 1: the same ones again, caches kept
+    "instrument",  # against the embedded paced server: what the client itself adds
+    "pilot",  # one block of every server and level: chooses the level, never enters the verdict
+    "confirm",  # blocks of baseline and chosen level: what the verdict rests on
+    "proof",  # stamped frames, the code asked for: whose image is the answer about?
+    "proof_abort",  # as proof, while a third of the requests are given up in mid-stream
     "open_loop",  # arrivals at a rate, whatever the server does
-    "canary",  # screenshots with a rendered code among real frames
-    "canary_abort",  # as canary, and every third request is given up in mid-stream
+    "measure",  # first edition only: blocks of every server and level
 ]
-Arrivals = Literal["closed", "constant", "poisson"]
+Arrivals = Literal["closed", "poisson"]
+State = Literal["ok", "note", "warning", "problem"]
 
 ErrorClass = Literal[
     "connect",  # no connection, or it broke before the response began
-    "timeout",  # nothing arrived for as long as the time-out allows
+    "timeout",  # no byte for timeout_s, or no end within answer_timeout_s
     "http_status",  # an HTTP status other than 200 that is not "busy"
     "busy",  # the server refused because it serves another request (503, 429, text_generation_busy)
-    "malformed",  # bytes that are not the API's stream
-    "server_error",  # an error object inside a 200 stream
-    "truncated",  # the stream ended before the server said it was finished
+    "malformed",  # bytes that are not the API's, or more of them than an answer may have
+    "server_error",  # an error object inside a 200 answer
+    "truncated",  # the answer ended before the server said it was finished
     "empty",  # a finished answer without any text
-    "aborted",  # given up by this client on purpose (phase canary_abort)
+    "aborted",  # given up by this client on purpose (phase proof_abort)
 ]
-
 FAILURE_CLASSES: tuple[str, ...] = ErrorClass.__args__
+
+
+class SetupProblem(Exception):
+    """A wrong set-up, in one line: what was found, what was expected, what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the line, and no stack."""
+        return [str(self)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,9 @@ class Frame:
     recovered: bool = False  # True: cut again from the recording's video
     reference: Reference | None = None  # None: see reference_problem
     reference_problem: str | None = None  # why the stored text is not usable; None: usable
-    ocr_text: str | None = None  # text the app's OCR found, where stored
+    look: str | None = None  # 64-bit perceptual hash of the image, 16 hex digits
+    sha256: str | None = None  # of the image file
+    label: str = ""  # its one name for people, everywhere: "frame 3 · 09:14"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSpec:
+class Server:
     """A server as the parameters name it."""
 
     name: str  # the label in every table, e.g. "vllm-mlx"
@@ -90,32 +102,34 @@ class ServerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerIdentity:
+class Identity:
     """What a server said about itself when it was asked, kept in run.json."""
 
     name: str
     role: Role
-    url: str
+    url: str  # without user and password
     api: Api
     reachable: bool
     simulated: bool = False  # it said so itself, in its health answer
     software: str | None = None  # "vllm-mlx", "mlx-vlm", "ollama", ... as far as it can be told
-    version: str | None = None  # None: the server has no version endpoint
+    version: str | None = None  # told by the server, else read from its process; None: unknown
     model: str | None = None  # the model that the run asks for
     models: tuple[str, ...] = ()  # every model the server offers
-    details: dict = field(default_factory=dict)  # health answer, digest, quantisation, capabilities, ...
+    details: dict = field(
+        default_factory=dict
+    )  # health answer, digest, quantisation, flags of its process, ...
     problem: str | None = None  # one line: what was found, expected, and what to do; None: fine
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One measured combination: a server at a concurrency level, in one block, over all its frames."""
+    """One measured combination: a server at a concurrency level, in one block."""
 
     server: str
     role: Role
     concurrency: int  # requests kept in flight (closed loop), or in flight at most (open loop)
-    block: int  # 0, 1, ...; in a block every server and level is measured once
-    phase: Phase = "measure"
+    block: int  # 0, 1, ... within the phase
+    phase: Phase
     arrivals: Arrivals = "closed"
     rate_per_s: float | None = None  # arrivals per second; None: closed loop
 
@@ -124,20 +138,22 @@ class Cell:
 class Reply:
     """One request and what came back: a row of requests.jsonl. A failure is a row, too."""
 
-    request_id: str  # "server/phase/c4/b0/frame_id": unique in a run
+    request_id: str  # "server/phase/c4/b0/s0/017": cell, sitting, position; unique in a run
     server: str
     role: Role
     concurrency: int  # the cell's level
     block: int
     phase: Phase
-    frame_id: str  # a canary's id where the phase sends canaries
+    frame_id: str
     sitting: int  # 0 for the first start of the run, +1 for every continuation
     slot: int  # which of the cell's slots sent it, 0 .. concurrency - 1
     simulated: bool  # the answering server is the embedded simulator
     sent_at: str  # ISO wall-clock time, for people; never used for a duration
     start_s: float  # monotonic seconds from the sitting's start to the moment of sending
     in_flight: int  # requests in flight right after this one was sent, itself included
-    total_s: float  # sending to last byte, or to the failure
+    total_s: float  # sending to the last byte of the answer, or to the failure
+    position: int = -1  # place in the cell's drawn order, 0, 1, ...; -1: first edition
+    code: str | None = None  # the code stamped on this request's image; None: not stamped
     arrivals: Arrivals = "closed"
     rate_per_s: float | None = None  # arrivals per second in an open loop
     due_s: float | None = None  # open loop: the intended moment of sending, on the clock of start_s
@@ -152,6 +168,44 @@ class Reply:
     http_status: int | None = None
     error_class: ErrorClass | None = None  # None: answered
     error_message: str | None = None  # one line
+    lag_s: float | None = None  # longest delay of our event loop while this request was in flight
     server_load_s: float | None = None  # Ollama's load_duration
     server_prefill_s: float | None = None  # Ollama's prompt_eval_duration
     server_decode_s: float | None = None  # Ollama's eval_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One judged sentence. Every check, criterion, fairness line, interruption and comparison is one."""
+
+    about: str  # "servers", "criteria", "fairness", "failures", "proof", "instrument", "interruption", ...
+    state: State
+    text: str  # what was found, with its numbers
+    to_do: str = ""  # what the reader can do about it; "": nothing
+    server: str = ""  # the server it speaks of; "": the run
+    level: int = 0  # the concurrency it speaks of; 0: all
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision about one candidate, with what it rests on. Written to verdict.json as it is."""
+
+    candidate: str
+    baseline: str
+    label: str  # see metrics.verdict: the highest step that the lower bound reaches, or why there is none
+    headline: str  # the decision, its reason and its reservation in one sentence
+    decided: bool  # the interval lies between two steps, or a proof decides
+    level: int | None  # the candidate's chosen requests in flight
+    baseline_level: int | None
+    speedup: float | None  # geometric mean of the blocks' ratios of wall clocks
+    low: float | None  # its interval at the last look
+    high: float | None
+    confidence: float | None  # of that interval, e.g. 0.99 at each of five looks
+    n_blocks: int
+    n_frames: int  # distinct frames in the confirmation
+    more_blocks: int | None  # how many more would probably settle it; None: nothing is open
+    open_above: bool  # the upper bound reaches a higher step
+    proof: Literal["met", "mixed up", "suspected", "cannot be proven", "not tested", "not yet"]
+    reasons: tuple[str, ...] = ()  # sentences: set-aside levels, caps, reservations
+    simulated: bool = False
+    recorded_baseline: bool = False

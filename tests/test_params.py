@@ -1,237 +1,154 @@
-import ast
+"""Parameters: every wrong one is a line that says what was found and what to do."""
+
+import subprocess
+import sys
 
 import pytest
 
-from poc_lib.errors import SetupProblem
 from poc_lib.params import PROJECT_ROOT, Params
-from poc_lib.params_reading import (
-    new_run_id,
-    parameters_cell,
-    params_from_notebook,
-    read_params,
-    validate_params,
+from poc_lib.reading import params_from_notebook, read_params_file, validate_params
+from poc_lib.records import SetupProblem
+
+
+def test_there_are_at_most_forty_parameters_each_with_help_and_a_use():
+    fields = Params.model_fields.values()
+    assert len(fields) <= 40
+    assert all(field.description and field.json_schema_extra["use"] for field in fields)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"max_blokcs": 3}, r"unknown parameter 'max_blokcs': did you mean 'max_blocks'\?"),
+        ({"temperature": float("inf")}, "temperature' is inf"),
+        ({"open_loop_rates": [float("nan")]}, "open_loop_rates.0' is nan"),
+        ({"seed": -1}, "seed' is -1"),
+        ({"n_frames": 10**30}, "a number of 100 bits"),
+        ({"concurrency": []}, "at least 1 item"),
+        ({"concurrency": [0]}, "greater than or equal to 1"),
+        ({"candidate_name": ""}, "candidate_name"),
+        ({"candidate_name": "same", "baseline_name": "same"}, "two servers are called 'same'"),
+        ({"run_id": "a/b"}, "without slashes"),
+        ({"run_id": "a\nb"}, "line breaks"),
+        ({"run_id": "x" * 300}, "120 bytes"),
+        ({"servers": [{"name": 3}]}, "lacks model, lacks role, lacks url"),
+        ({"servers": [{"name": 3, "role": "candidate", "url": "u", "model": "m"}]}, "called 3"),
+        ({"servers": [{"name": "a", "role": "boss", "url": "u", "model": "m"}]}, "role 'boss'"),
+        (
+            {"servers": [{"name": "a", "role": "candidate", "url": "u", "model": "m", "concurrency": 4}]},
+            r"like \[1, 4\]",
+        ),
+        (
+            {"servers": [{"name": "a", "role": "baseline", "url": "u", "model": "m"}]},
+            "no server has the role",
+        ),
+        ({"timeout_s": 0, "seed": "x"}, "seed.*timeout_s"),
+    ],
 )
-
-PARAMS_FILES = sorted((PROJECT_ROOT / "params").glob("*.yaml"))
-
-
-def problem_of(**values):
-    with pytest.raises(SetupProblem) as problem:
+def test_a_wrong_parameter_is_named_with_what_was_found(values, line):
+    with pytest.raises(SetupProblem, match=line) as problem:
         validate_params(values)
     assert "\n" not in str(problem.value)
-    return str(problem.value)
-
-
-def test_the_defaults_are_valid_and_run_the_demo():
-    params = validate_params({})
-    assert params == Params()
-    assert params.uses_demo_data
-    assert {server.url for server in params.server_specs()} == {"demo"}
-
-
-@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.stem)
-def test_every_ready_params_file_is_valid(path):
-    params = validate_params(read_params(path))
-    assert params.prompt_text()
-
-
-def test_there_are_ready_params_files():
-    assert {"demo", "escribano", "recorded_baseline"} <= {path.stem for path in PARAMS_FILES}
-
-
-def test_an_unknown_key_names_the_nearest():
-    assert problem_of(concurency=[1]) == "unknown parameter 'concurency': did you mean 'concurrency'?"
-    assert problem_of(zzzz=1) == "unknown parameter 'zzzz': see --help for every parameter"
-
-
-def test_several_problems_come_in_one_line():
-    problem = problem_of(n_frames=0, temperature=3.0)
-    assert "parameter 'n_frames' is 0" in problem
-    assert "parameter 'temperature' is 3.0" in problem
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("content", "line"),
     [
-        {"concurrency": []},
-        {"concurrency": [0]},
-        {"concurrency": [1, "x"]},
-        {"concurrency": 4},
-        {"baseline_concurrency": [513]},
-        {"sample": "every"},
-        {"candidate_api": "grpc"},
-        {"max_tokens": 0},
-        {"timeout_s": 0},
-        {"match_threshold": 1.0},
-        {"candidate_name": ""},
-        {"blocks": 0},
-        {"temperature": float("nan")},
+        ("note: käse".encode("latin-1"), "not UTF-8"),
+        ("note: x".encode("utf-16"), "not UTF-8"),
+        (b"recording: 2026-13-45", "not YAML|unknown"),
+        (b"[" * 20_000, "not YAML|nested"),
+        (b"n_frames: " + b"9" * 5000, "not YAML|digits"),
+        (b"seed: 1\nseed: 2", "'seed' is given twice"),
+        (b"- 1\n- 2", "holds a list"),
+        (b"note: [unclosed", "not YAML"),
+        (b"x" * 2_000_000, "2 MB"),
     ],
 )
-def test_a_value_out_of_range_is_named(values):
-    assert next(iter(values)) in problem_of(**values)
-
-
-def test_levels_are_distinct_and_sorted():
-    assert "each level once; got [1, 4, 4]" in problem_of(concurrency=[1, 4, 4])
-    assert validate_params({"concurrency": [8, 1, 4]}).concurrency == [1, 4, 8]
-
-
-@pytest.mark.parametrize("run_id", ["a/b", "../a", "/tmp/a", ".hidden", ".."])
-def test_a_run_id_is_a_plain_folder_name(run_id):
-    assert "a plain folder name, without slashes" in problem_of(run_id=run_id)
-
-
-def test_the_two_servers_are_named_apart():
-    assert "name them apart" in problem_of(candidate_name="x", baseline_name="x")
-    assert validate_params({"candidate_name": "x", "baseline_name": "x", "baseline_url": ""})
-
-
-def test_the_baseline_comes_first_and_is_left_out_without_its_url():
-    assert [server.role for server in Params().server_specs()] == ["baseline", "candidate"]
-    assert [server.role for server in Params(baseline_url="").server_specs()] == ["candidate"]
-
-
-THREE = [
-    {"name": "a", "role": "candidate", "url": "http://a/v1", "model": "m", "concurrency": [4, 1]},
-    {"name": "b", "role": "baseline", "api": "ollama", "url": "http://b", "model": "m"},
-    {"name": "c", "role": "candidate", "url": "http://c/v1", "model": "m"},
-]
-
-
-def test_a_list_of_servers_stands_for_the_two_flat_ones():
-    params = validate_params({"servers": THREE, "concurrency": [2], "baseline_concurrency": [1, 3]})
-    specs = params.server_specs()
-    assert [(spec.name, spec.api, spec.concurrency) for spec in specs] == [
-        ("b", "ollama", (1, 3)),
-        ("a", "openai", (1, 4)),
-        ("c", "openai", (2,)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        ({"name": "b"}, "two servers are called 'b'"),
-        ({"role": "judge"}, "role 'judge'"),
-        ({"api": "grpc"}, "api 'grpc'"),
-        ({"modell": "m"}, "has modell"),
-        ({"concurrency": [0]}, "expected 1 to 512"),
-        ({"concurrency": 4}, "a list of whole numbers"),
-    ],
-)
-def test_a_wrong_server_in_the_list_is_named(change, found):
-    assert found in problem_of(servers=[THREE[0] | change, *THREE[1:]])
-
-
-def test_a_server_without_its_model_or_a_run_without_a_candidate_is_refused():
-    assert "lacks model" in problem_of(servers=[{"name": "a", "role": "candidate", "url": "http://a"}])
-    assert "no server has the role 'candidate'" in problem_of(servers=THREE[1:2])
-
-
-def test_parameters_cannot_be_changed_afterwards():
-    with pytest.raises(ValueError, match="frozen"):
-        Params().seed = 1
-
-
-def test_a_notebooks_names_become_parameters():
-    namespace = {"n_frames": 3, "concurrency": [2], "__name__": "x", "_secret": 1, "In": [""], "analysis": {}}
-    params = params_from_notebook(namespace | {"Path": PROJECT_ROOT.__class__})
-    assert (params.n_frames, params.concurrency, params.seed) == (3, [2], 0)
-
-
-def test_a_misspelt_name_among_a_notebooks_is_refused():
-    with pytest.raises(SetupProblem, match="unknown parameter 'n_frame': did you mean 'n_frames'"):
-        params_from_notebook({"n_frame": 3})
-
-
-@pytest.mark.parametrize("wrong", [(1, "x"), {"a": 1}, {1, 2}])
-def test_a_value_of_a_wrong_type_is_not_passed_over(wrong):
-    with pytest.raises(SetupProblem, match="parameter 'n_frames'"):
-        params_from_notebook({"n_frames": wrong})
-
-
-def test_the_notebooks_cell_is_python_and_holds_the_defaults():
-    source = parameters_cell()
-    ast.parse(source)
-    namespace = {}
-    exec(source, namespace)
-    assert {name: namespace[name] for name in Params.model_fields} == Params().model_dump()
-    assert params_from_notebook(namespace) == Params()
-    assert all(info.description in source for info in Params.model_fields.values())
-    assert all(": " in line.split(" = ")[0] for line in source.splitlines())
-
-
-def written(tmp_path, text):
+def test_a_wrong_params_file_is_one_line(tmp_path, content, line):
     path = tmp_path / "p.yaml"
-    path.write_text(text)
-    return path
-
-
-def test_a_day_in_a_params_file_stays_text(tmp_path):
-    assert read_params(written(tmp_path, "recording: 2026-03-01\n")) == {"recording": "2026-03-01"}
-
-
-def test_an_empty_params_file_means_the_defaults(tmp_path):
-    assert read_params(written(tmp_path, "# nothing\n")) == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("a: [1", "is not YAML"), ("- a\n- b\n", "holds a list"), ("just text", "holds a str")],
-)
-def test_a_params_file_of_another_form_is_named(tmp_path, text, words):
-    with pytest.raises(SetupProblem, match=words) as problem:
-        read_params(written(tmp_path, text))
+    path.write_bytes(content)
+    with pytest.raises(SetupProblem, match=line) as problem:
+        validate_params(read_params_file(path))
     assert "\n" not in str(problem.value)
 
 
-def test_a_missing_params_file_is_named(tmp_path):
-    with pytest.raises(SetupProblem, match=r"no params file at .*none\.yaml"):
-        read_params(tmp_path / "none.yaml")
+def test_a_params_file_may_name_a_day_and_lies_below_the_project():
+    assert read_params_file("params/demo.yaml")["database"] == "demo"
+    with pytest.raises(SetupProblem, match="no params file"):
+        read_params_file("params/none.yaml")
 
 
-def test_a_key_that_is_no_text_is_an_unknown_parameter(tmp_path):
-    with pytest.raises(SetupProblem, match="unknown parameter '8'"):
-        validate_params(read_params(written(tmp_path, "8: x\n")))
+def test_yaml_dates_stay_the_text_that_was_written(tmp_path):
+    (tmp_path / "p.yaml").write_text("\ufeffrecording: 2026-03-01")
+    assert read_params_file(tmp_path / "p.yaml") == {"recording": "2026-03-01"}
 
 
-def test_the_prompt_is_a_name_or_a_path(tmp_path):
-    path = written(tmp_path, "  What is this?\n")
-    assert Params(prompt=str(path)).prompt_text() == "What is this?"
-    assert "description:" in Params(prompt="one_line").prompt_text()
-
-
-@pytest.mark.parametrize("prompt", ["no_such", "", "params"])
-def test_a_missing_prompt_names_the_known_ones(prompt):
-    with pytest.raises(SetupProblem, match="give one of canary, four_questions, one_line"):
+@pytest.mark.parametrize(
+    ("prompt", "line"),
+    [
+        ("none", "no prompt file 'none'"),
+        ("Describe this screenshot in one line.\nPlease.", "a prompt's text goes into a file"),
+        ("~nobody-here/x", "no prompt file"),
+        (".", "no prompt file"),
+        ("empty.txt", "is empty"),
+        ("latin.txt", "not UTF-8"),
+    ],
+)
+def test_a_prompt_that_is_none_is_one_line(tmp_path, monkeypatch, prompt, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "latin.txt").write_bytes("über".encode("latin-1"))
+    with pytest.raises(SetupProblem, match=line):
         Params(prompt=prompt).prompt_text()
 
 
-def test_the_api_key_comes_from_the_environment_alone(monkeypatch):
-    monkeypatch.setenv("OTHER_KEY", " sk-very-secret\r\n")
-    params = Params(api_key_env="OTHER_KEY")
-    assert params.api_key() == "sk-very-secret"
-    assert "sk-very-secret" not in repr(params) + params.model_dump_json()
-    monkeypatch.setenv("OTHER_KEY", "")
-    assert params.api_key() is None
-    monkeypatch.delenv("OTHER_KEY")
-    assert params.api_key() is None
+CELL = 'params_file: str = ""\nseed: int = 0\nmax_blocks: int = 12\n'
 
 
-@pytest.mark.parametrize("key", ["sécret", "two\nlines"])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(monkeypatch, key):
-    monkeypatch.setenv("POC_API_KEY", key)
-    with pytest.raises(SetupProblem, match="the key in POC_API_KEY") as problem:
+def notebook(**names) -> dict:
+    return {"In": ["", CELL], "params_file": "", "seed": 0, "max_blocks": 12, **names}
+
+
+def test_a_notebook_gives_what_its_parameter_cells_set_and_no_name_of_your_own():
+    assert params_from_notebook(notebook(seed=3)).seed == 3
+    assert params_from_notebook(notebook(server="mine", sead=4, block=[1])) == Params()
+
+
+def test_the_params_file_fills_in_what_the_notebook_left_at_its_default(tmp_path):
+    (tmp_path / "p.yaml").write_text("seed: 7\nmax_blocks: 4\nn_frames: 10")
+    params = params_from_notebook(notebook(params_file=str(tmp_path / "p.yaml"), max_blocks=6))
+    assert (params.seed, params.max_blocks, params.n_frames) == (7, 6, 10)
+
+
+def test_papermill_may_set_any_parameter_and_a_misspelt_one_is_an_error():
+    injected = "# Parameters\nseed = 0\ncandidate_name = 'x'\n"
+    names = notebook(candidate_name="x") | {"In": ["", CELL, injected]}
+    assert params_from_notebook(names).candidate_name == "x"
+    names = notebook(candidate_nmae="x") | {"In": ["", CELL, "# Parameters\ncandidate_nmae = 'x'\n"]}
+    with pytest.raises(SetupProblem, match="did you mean 'candidate_name'"):
+        params_from_notebook(names)
+
+
+def test_an_injected_default_wins_over_the_file(tmp_path):
+    (tmp_path / "p.yaml").write_text("seed: 7")
+    names = notebook(params_file=str(tmp_path / "p.yaml"))
+    assert params_from_notebook(names | {"In": ["", CELL, "# Parameters\nseed = 0\n"]}).seed == 0
+
+
+def test_a_key_that_no_header_can_carry_is_refused(monkeypatch):
+    monkeypatch.setenv("POC_API_KEY", "schlüssel")
+    with pytest.raises(SetupProblem, match="beyond ASCII"):
         Params().api_key()
-    assert key not in str(problem.value)
+    monkeypatch.setenv("POC_API_KEY", " sk-1\n")
+    assert Params().api_key() == "sk-1"
 
 
-def test_a_new_run_id_is_a_valid_one():
-    assert validate_params({"run_id": new_run_id(Params())}).run_id.startswith("demo-")
-    assert new_run_id(Params(database="x.db")).startswith("run-")
-
-
-def test_a_relative_outputs_folder_counts_from_the_project(tmp_path):
-    assert Params().outputs_path == PROJECT_ROOT / "outputs"
-    assert Params(outputs_dir=str(tmp_path)).outputs_path == tmp_path
+def test_importing_the_library_loads_no_heavy_package():
+    look = (
+        "import sys, poc_lib; print(sorted({'pandas', 'matplotlib', 'sklearn', 'httpx'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, cwd=PROJECT_ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"

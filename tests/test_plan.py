@@ -1,84 +1,89 @@
-"""The order of cells, and their names."""
+"""The design of the experiment: which frames, in which order, how many requests at most."""
 
-from dataclasses import replace
+from collections import Counter
+from pathlib import Path
 
+import pytest
+
+from poc_lib.measure import plan
 from poc_lib.params import Params
-from poc_lib.plan import count_planned, describe_cell, plan_cells
-from poc_lib.records import Cell
-from tests.builders import spec
+from poc_lib.records import Frame
 
-SERVERS = [
-    spec("http://o", name="ollama", role="baseline", concurrency=(1,)),
-    spec("http://v", concurrency=(1, 4)),
-]
-CELL = Cell("vllm-mlx", "candidate", 4, 0)
+FRAMES = [Frame(f"f{i:03d}", float(i), Path("x")) for i in range(96)]
 
 
-def plan(**changes):
-    only_blocks = {"repeat_image_frames": 0, "canaries": 0}
-    return plan_cells(SERVERS, Params(**(only_blocks | changes)))
+def test_draws_share_no_frame_until_the_recording_is_used_up():
+    drawn = [frame.frame_id for draw in range(4) for frame in plan.draw_frames(FRAMES, 24, 0, draw)]
+    assert len(set(drawn)) == 96
+    assert set(plan.draw_frames(FRAMES, 24, 0, 4)) <= set(FRAMES)
 
 
-def places(cells):
-    return [(cell.server, cell.concurrency) for cell in cells]
+def test_every_draw_is_spread_over_the_recording_and_sent_in_an_order_of_its_own():
+    drawn = plan.draw_frames(FRAMES, 24, 0, 2)
+    assert Counter(int(frame.timestamp_s) // 4 for frame in drawn) == dict.fromkeys(range(24), 1)
+    assert list(drawn) != sorted(drawn, key=lambda frame: frame.timestamp_s)
+    assert drawn == plan.draw_frames(FRAMES, 24, 0, 2)
+    assert drawn != plan.draw_frames(FRAMES, 24, 1, 2)
 
 
-def test_each_block_holds_every_level_of_every_server_once():
-    cells = plan(blocks=3)
-    for block in range(3):
-        of_block = [cell for cell in cells if cell.block == block]
-        assert sorted(places(of_block)) == [("ollama", 1), ("vllm-mlx", 1), ("vllm-mlx", 4)]
-    assert [cell.block for cell in cells] == [0] * 3 + [1] * 3 + [2] * 3
-    assert {cell.phase for cell in cells} == {"measure"}
+def test_fewer_frames_than_a_block_come_more_than_once():
+    drawn = plan.draw_frames(FRAMES[:10], 24, 0, 0)
+    assert len(drawn) == 24
+    assert len(set(drawn)) == 10
 
 
-def test_every_second_block_mirrors_the_one_before_so_that_a_drift_falls_on_all_alike():
-    cells = places(plan(blocks=4))
-    assert cells[3:6] == cells[:3][::-1]
-    assert cells[9:12] == cells[6:9][::-1]
+@pytest.mark.parametrize(
+    ("concurrency", "frames"),
+    [([1, 2, 4, 8], 24), ([1], 3), ([1, 2, 4, 8, 16], 48), ([3, 8], 24), ([7, 9], 63)],
+)
+def test_a_block_is_a_multiple_of_every_level_and_three_waves_of_the_highest(concurrency, frames):
+    assert Params(concurrency=concurrency).frames_per_block == frames
 
 
-def test_the_order_comes_from_the_seed():
-    orders = {tuple(places(plan(blocks=1, seed=seed))) for seed in range(40)}
-    assert len(orders) == 6  # all orders of three cells
-    assert plan(blocks=4, seed=3) == plan(blocks=4, seed=3)
+def test_the_pilot_measures_every_level_once_a_block_and_mirrors_the_next():
+    params = Params(pilot_blocks=2, proof_frames=0)
+    units = plan.pilot_units(params.server_list(), FRAMES, params)
+    cells = [(unit.cells[0].server, unit.cells[0].concurrency) for unit in units]
+    assert sorted(cells[:5]) == sorted({("ollama", 1), *(("vllm-mlx", level) for level in (1, 2, 4, 8))})
+    assert cells[5:] == cells[:5][::-1]
 
 
-def test_the_order_can_be_fixed_and_is_still_mirrored():
-    cells = places(plan(blocks=2, cell_order="as_listed"))
-    assert cells[:3] == [("ollama", 1), ("vllm-mlx", 1), ("vllm-mlx", 4)]
-    assert cells[3:] == cells[:3][::-1]
+def test_every_level_is_asked_for_codes_once():
+    units = plan.pilot_units(Params().server_list(), FRAMES, Params(pilot_blocks=2))
+    proofs = Counter(unit.cells[0].concurrency for unit in units if unit.cells[0].phase == "proof")
+    assert proofs == {1: 2, 2: 1, 4: 1, 8: 1}
 
 
-def test_further_cells_follow_the_blocks():
-    cells = plan(blocks=1, repeat_image_frames=2, canaries=4, canary_aborts=True, open_loop_rates=[2, 0.5])
-    assert [cell.phase for cell in cells[3:]] == (
-        ["repeat_image"] * 4 + ["canary"] * 2 + ["canary_abort"] * 2 + ["open_loop"] * 4
-    )
-    assert [(c.server, c.block) for c in cells[3:7]] == [
-        ("ollama", 0), ("ollama", 1), ("vllm-mlx", 0), ("vllm-mlx", 1),
+def test_confirmation_blocks_go_abba_over_the_same_fresh_frames():
+    params = Params()
+    levels = {"ollama": 1, "vllm-mlx": 8}
+    units = [plan.confirm_unit(params.server_list(), levels, FRAMES, params, block) for block in range(4)]
+    orders = [[cell.server for cell in unit.cells] for unit in units]
+    assert orders[1] == orders[0][::-1]
+    assert orders[3] == orders[2][::-1]
+    pilot = set(plan.pilot_units(params.server_list(), FRAMES, params)[0].frames)
+    assert pilot.isdisjoint(units[0].frames)
+    assert set(units[0].frames).isdisjoint(units[1].frames)
+
+
+def test_the_baseline_shows_codes_after_every_second_block():
+    params, levels = Params(), {"ollama": 1, "vllm-mlx": 8}
+    servers = [
+        {unit.cells[0].server for unit in plan.confirm_proofs(
+            plan.confirm_unit(params.server_list(), levels, FRAMES, params, block), FRAMES, params, block
+        )}
+        for block in range(2)
     ]  # fmt: skip
-    assert {cell.server for cell in cells if cell.phase.startswith("canary")} == {"vllm-mlx"}
-    assert [cell.rate_per_s for cell in cells if cell.phase == "open_loop"] == [0.5, 2, 0.5, 2]
+    assert servers == [{"ollama", "vllm-mlx"}, {"vllm-mlx"}]
 
 
-def test_planned_requests_are_those_of_the_blocks():
-    cells = plan(blocks=2, canaries=4, repeat_image_frames=2)
-    assert count_planned(cells, n_frames=10) == 60
-    assert count_planned(cells, n_frames=10, role="candidate") == 40
-
-
-def test_a_cell_is_described_in_words():
-    words = {
-        "vllm-mlx, 4 in flight, block 1": {},
-        "vllm-mlx, 4 in flight, block 2": {"block": 1},
-        "vllm-mlx, warm-up at 4 in flight": {"phase": "warmup"},
-        "vllm-mlx, images for the first time": {"phase": "repeat_image"},
-        "vllm-mlx, the same images again": {"phase": "repeat_image", "block": 1},
-        "vllm-mlx, canaries at 4 in flight": {"phase": "canary"},
-        "vllm-mlx, canaries at 4 in flight, some given up": {"phase": "canary_abort"},
-        "vllm-mlx, 0.5 requests/s, poisson": {
-            "phase": "open_loop", "arrivals": "poisson", "rate_per_s": 0.5,
-        },
-    }  # fmt: skip
-    assert {describe_cell(replace(CELL, **changes)) for changes in words.values()} == set(words)
+def test_the_plan_counts_the_fewest_and_the_most_requests():
+    rows = {row["stage"]: row for row in plan.plan_rows(Params().server_list(), Params())}
+    assert rows["pilot"]["most"] == 5 * (24 + 24)
+    assert (rows["confirmation"]["fewest"], rows["confirmation"]["most"]) == (4 * 84, 12 * 84)
+    assert "confirmation" not in {
+        row["stage"] for row in plan.plan_rows(Params().server_list(), Params(max_blocks=0))
+    }
+    assert "pilot" not in {
+        row["stage"] for row in plan.plan_rows(Params(level=8).server_list(), Params(level=8))
+    }

@@ -1,231 +1,238 @@
-import json
-from dataclasses import replace
+"""The run folder: what a crash, a full disk or a second process may do to it, and what it refuses."""
+
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-import pandas as pd
+import orjson
 import pytest
 
-from poc_lib import runs
-from poc_lib.errors import SetupProblem
 from poc_lib.params import Params
-from poc_lib.records import Reference
+from poc_lib.records import Frame, Identity, Reference, Reply, SetupProblem
 from poc_lib.runs import (
     append_event,
-    hash_file,
-    hash_text,
-    neutralise_formula,
-    newest_run,
+    check_folder,
+    list_runs,
+    lock_folder,
+    next_sitting,
     open_run,
+    read_damage,
     read_events,
-    read_frames_of,
-    read_replies,
+    read_frames,
+    read_requests,
     read_run,
+    record_servers,
     reply_writer,
-    requests_table,
-    write_json,
-    write_table,
-    write_text,
+    summarize_gaps,
+    unfinished_run,
 )
-from tests.builders import failed, frame, reply
 
-FRAMES = [frame("0012"), frame("f2", reference=None, reference_problem="empty")]
+REFERENCE = Reference("Editing main.py", "coding", ("Code",), None, None)
+FRAME = Frame(
+    "f1", 1.5, Path("frames/1.jpg"), look="0" * 16, sha256="ab", label="frame 1", reference=REFERENCE
+)
+FACTS = {
+    "params": Params().model_dump(),
+    "prompt_sha256": "p",
+    "frames": [{"frame_id": "f1", "sha256": "ab"}],
+}
 
 
-def facts(n_frames=2, prompt="Describe.", **params):
-    return {
-        "params": Params(**params).model_dump(),
-        "prompt_sha256": hash_text(prompt),
-        "frames": [{"frame_id": f"f{n}", "sha256": hash_text(str(n))} for n in range(n_frames)],
-        "servers": [{"name": "vllm-mlx", "simulated": False}, {"name": "ollama", "simulated": False}],
-    }
+def reply(number: int, **fields) -> Reply:
+    place = f"s/pilot/c1/b0/s0/{number:03d}"
+    usual = {"sent_at": "2026-11-20T10:00:00Z", "start_s": float(number), "in_flight": 1, "total_s": 1.0}
+    return Reply(place, "s", "candidate", 1, 0, "pilot", "f1", 0, 0, False, **{**usual, **fields})
 
 
 @pytest.fixture
 def run(tmp_path):
-    return open_run(tmp_path / "run-1", facts(), FRAMES)
+    return open_run(tmp_path / "run", FACTS, [FRAME])
 
 
-def test_frames_come_back_as_they_were(run):
-    assert read_frames_of(run) == FRAMES
-
-
-def test_no_reference_and_an_empty_list_stay_apart(tmp_path):
-    said = frame("f1", reference=Reference("text", None, None, (), None))
-    run = open_run(tmp_path / "r", facts(n_frames=1), [said])
-    assert read_frames_of(run) == [said]
-
-
-def test_replies_come_back_as_they_were(run):
-    sent = [reply("0012", text='été "x"\n🖥'), failed("f2")]
+def write_replies(run, n: int) -> Path:
     with reply_writer(run) as write:
-        for one in sent:
-            write(one)
-    assert read_replies(run) == sent
+        for number in range(n):
+            write(reply(number))
+    return run.folder / "requests.jsonl"
 
 
-def test_the_table_keeps_ids_as_text_and_has_every_column(run):
-    assert requests_table(run).empty
-    assert "ttft_s" in requests_table(run).columns
+def test_frames_and_facts_come_back_as_they_were_written(run):
+    assert read_frames(read_run(run.folder)) == [FRAME]
+    assert read_run(run.folder).params == Params().model_dump()
+
+
+def test_a_reply_comes_back_with_its_gaps_and_unknown_figures_as_missing(run):
     with reply_writer(run) as write:
-        write(reply("0012"))
-    assert requests_table(run)["frame_id"].tolist() == ["0012"]
-    assert requests_table(run)["sent_at"].tolist() == ["2026-11-22T10:00:00.000+00:00"]
-
-
-def test_each_reply_is_on_disk_before_the_next(run):
-    with reply_writer(run) as write:
-        for n in range(1, 4):
-            write(reply(f"f{n}"))
-            assert (run.folder / "requests.jsonl").read_bytes().count(b"\n") == n
-
-
-def test_a_later_sitting_appends(run):
-    for frame_id in ("f1", "f2"):
-        with reply_writer(run) as write:
-            write(reply(frame_id))
-    assert [one.frame_id for one in read_replies(run)] == ["f1", "f2"]
-
-
-def test_a_half_written_last_line_is_set_aside(run):
-    with reply_writer(run) as write:
-        write(reply("f1"))
-    path = run.folder / "requests.jsonl"
-    with path.open("ab") as file:
-        file.write(b'{"request_id": "vllm')
-    assert [one.frame_id for one in read_replies(run)] == ["f1"]
-    with reply_writer(run) as write:
-        write(reply("f2"))
-    assert [one.frame_id for one in read_replies(run)] == ["f1", "f2"]
-    assert (run.folder / "requests.broken.jsonl").read_bytes() == b'{"request_id": "vllm\n'
-
-
-def test_a_half_written_event_is_set_aside(run):
-    append_event(run, "sitting_started", sitting=0)
-    with (run.folder / "events.jsonl").open("ab") as file:
-        file.write(b'{"event": "cell_')
-    append_event(run, "sitting_started", sitting=1)
-    assert [event["sitting"] for event in read_events(run)] == [0, 1]
-
-
-def test_a_second_writer_is_refused_while_the_first_writes(run):
-    with reply_writer(run), pytest.raises(SetupProblem, match="another process is measuring into"):
-        reply_writer(run).__enter__()
-    with reply_writer(run) as write:
-        write(reply("f1"))
-
-
-def test_opening_again_with_the_same_facts_continues_the_run(run):
-    before = (run.folder / "run.json").read_bytes()
-    again = open_run(run.folder, facts(), FRAMES)
-    assert again.facts["created_at"] == run.facts["created_at"]
-    assert (run.folder / "run.json").read_bytes() == before
+        write(reply(0, arrivals_s=[0.2, 0.3, 0.6], output_tokens=5, ttft_s=0.2))
+    row = read_requests(run).iloc[0]
+    assert (row["tpot_s"], row["itl_p50_s"], row["itl_max_s"]) == pytest.approx((0.1, 0.2, 0.3))
+    assert row[["prompt_tokens", "code", "error_class"]].isna().all()
 
 
 @pytest.mark.parametrize(
-    ("changes", "difference"),
+    ("arrivals_s", "tokens", "tpot_s"),
     [
-        ({"temperature": 0.7}, "temperature is 0.7, on file 0.3"),
-        ({"concurrency": [1, 2]}, "concurrency is [1, 2], on file [1, 2, 4, 8]"),
-        ({"candidate_model": "other"}, "candidate_model is 'other', on file 'demo-vlm'"),
-        ({"prompt": "What is this?"}, "other prompt text than on file"),
-        ({"n_frames": 3}, "other frame images than on file"),
+        ([], None, None),
+        ([0.2], 1, None),
+        ([0.2, 0.4], None, None),
+        ([0.2, 0.4], 1, None),
+        ([0.2, 0.4], 3, 0.1),
     ],
 )
-def test_another_experiment_is_refused_naming_the_difference(run, changes, difference):
+def test_tpot_needs_two_chunks_and_two_tokens(arrivals_s, tokens, tpot_s):
+    assert summarize_gaps(arrivals_s, tokens)["tpot_s"] == (None if tpot_s is None else pytest.approx(tpot_s))
+
+
+@pytest.mark.parametrize(
+    ("damage", "n_rows", "n_broken"),
+    [
+        (lambda data: data[:-20], 2, 1),  # killed in the last line
+        (lambda data: data[:200] + data[data.index(b"\n", 200) - 5 :], 2, 1),  # a hole in the first line
+        (lambda data: data + b"\0" * 50, 3, 1),  # a power cut
+        (lambda data: data[: data.index(b"\n") - 9] + data[data.index(b"\n") + 1 :], 2, 1),  # two lines glued
+    ],
+)
+def test_whole_lines_survive_what_a_crash_leaves(run, damage, n_rows, n_broken):
+    path = write_replies(run, 3)
+    path.write_bytes(damage(path.read_bytes()))
+    assert len(read_requests(run)) == n_rows
+    assert read_damage(run).n_broken == n_broken
+    write_replies(run, 1)  # a writer sets the broken line aside; number 0 is doubled or new
+    assert read_damage(run).n_broken == n_broken
+    assert path.with_suffix(".broken.jsonl").read_bytes()
+    assert all(orjson.loads(line) for line in path.read_bytes().splitlines())
+
+
+def test_of_a_reply_that_was_written_twice_the_first_counts(run):
+    write_replies(run, 2)
+    write_replies(run, 2)
+    assert len(read_requests(run)) == 2
+    assert read_damage(run).n_doubled == 2
+
+
+def test_a_second_writer_is_refused_while_the_first_lives(run):
+    hold = (
+        "import sys; from poc_lib.runs import *\n"
+        "with reply_writer(read_run(sys.argv[1])):\n print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(SetupProblem, match="another process is measuring"), reply_writer(run):
+            pass
+        other.stdin.close()
+    assert write_replies(run, 1).is_file()
+
+
+def test_a_folder_is_held_by_one_command_at_a_time(tmp_path):
+    held, again = lock_folder(tmp_path / "x"), lock_folder(tmp_path / "x")
+    with held, pytest.raises(SetupProblem, match="another process"), again:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [({"temperature": 0.9}, "temperature is 0.9, on file 0.3"), ({"concurrency": [1]}, "concurrency")],
+)
+def test_another_experiment_in_the_folder_is_refused_and_nothing_is_written(run, changed, line):
     before = {path: path.read_bytes() for path in run.folder.iterdir()}
-    with pytest.raises(SetupProblem) as refused:
-        open_run(run.folder, facts(**changes), FRAMES)
-    assert difference in str(refused.value)
-    assert "Choose another run_id" in str(refused.value)
+    with pytest.raises(SetupProblem, match=line):
+        check_folder(run.folder, Params(**changed))
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
+def test_what_is_shown_may_change_and_more_blocks_may_be_added(run):
+    check_folder(run.folder, Params(note="another", max_blocks=20))
+    grown = {**FACTS, "params": Params(max_blocks=20).model_dump()}
+    assert open_run(run.folder, grown, [FRAME]).params["max_blocks"] == 20
+    assert open_run(run.folder, FACTS, [FRAME]).params["max_blocks"] == 20
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("folder", "line"),
     [
-        {"timeout_s": 5.0},
-        {"connect_timeout_s": 1.0},
-        {"screenshots": False},
-        {"match_threshold": 0.5},
-        {"target_tok_per_s": 90.0},
-        {"stop_after_failures": 1},
-        {"api_key_env": "OTHER"},
-        {"outputs_dir": "elsewhere"},
-        {"run_id": "run-1"},
+        ("/", "nothing can be written"),
+        ("/proc/x", "nothing can be written"),
+        ("a\nb", "no folder name"),
+        ("a\\b", "no folder name"),
+        ("x" * 2000, "no folder name"),
+        ("file/below", "is a file"),
     ],
 )
-def test_what_does_not_change_the_measurement_may_differ(run, changes):
-    assert open_run(run.folder, facts(**changes), FRAMES).facts == run.facts
+def test_impossible_output_folders_are_refused_in_one_line(tmp_path, monkeypatch, folder, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupProblem, match=line):
+        check_folder(Path(os.path.abspath(folder)) if "\n" not in folder else tmp_path / folder, Params())
 
 
-def test_every_free_parameter_is_a_parameter():
-    assert set(Params.model_fields) >= runs.FREE_PARAMETERS
+def test_replies_without_a_readable_run_are_not_overwritten(run):
+    write_replies(run, 1)
+    (run.folder / "run.json").write_text("{")
+    with pytest.raises(SetupProblem, match=r"1 replies and no readable run\.json"):
+        check_folder(run.folder, Params())
 
 
-def test_a_folder_without_a_run_is_named(tmp_path):
-    with pytest.raises(SetupProblem, match=r"no run in .*nothing: expected a run\.json"):
-        read_run(tmp_path / "nothing")
+def test_a_run_is_of_one_version_of_each_server(run):
+    known = Identity("s", "candidate", "u", "openai", True, software="vllm-mlx", version="0.5.0")
+    run = record_servers(run, [known])
+    assert record_servers(run, [known]) is run
+    newer = Identity("s", "candidate", "u", "openai", True, software="vllm-mlx", version="0.6.0")
+    with pytest.raises(SetupProblem, match=r"s has version 0\.6\.0, but this run was begun with 0\.5\.0"):
+        record_servers(run, [newer])
 
 
-def test_a_start_that_broke_off_before_run_json_is_started_again(tmp_path):
-    (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "frames.jsonl").write_text("half")
-    assert len(read_frames_of(open_run(tmp_path / "r", facts(), FRAMES))) == 2
+def test_lost_frames_are_written_again_and_other_ones_refused(run):
+    (run.folder / "frames.jsonl").write_text("")
+    with pytest.raises(SetupProblem, match="0 of 1 frames"):
+        read_frames(run)
+    assert read_frames(open_run(run.folder, FACTS, [FRAME])) == [FRAME]
+    with pytest.raises(SetupProblem, match="other frames"):
+        open_run(run.folder, {**FACTS, "frames": [{"frame_id": "f1", "sha256": "cd"}]}, [FRAME])
 
 
-def test_the_newest_run_is_found_by_database(tmp_path):
-    made_on = [("a", "demo", "2026-01-02"), ("b", "demo", "2026-01-01"), ("c", "x.db", "2026-01-03")]
-    for name, database, created in made_on:
-        made = facts(database=database) | {"created_at": created}
-        open_run(tmp_path / name, made, FRAMES)
-    assert newest_run(tmp_path, "demo") == tmp_path / "a"
-    assert newest_run(tmp_path, "x.db") == tmp_path / "c"
-    assert newest_run(tmp_path, "other.db") is None
+def test_sittings_are_counted_also_where_a_crash_lost_their_event(run):
+    assert next_sitting(run) == 0
+    write_replies(run, 1)
+    assert next_sitting(run) == 1
+    append_event(run, "sitting_started", sitting=4)
+    assert next_sitting(run) == 5
+    assert read_events(run)[0]["event"] == "sitting_started"
 
 
-def test_one_simulated_server_makes_a_run_simulated(run):
-    assert run.simulated is False
-    servers = [*run.facts["servers"], {"name": "x", "simulated": True}]
-    assert replace(run, facts=run.facts | {"servers": servers}).simulated is True
+def test_the_newest_unfinished_run_of_the_same_parameters_is_found(tmp_path):
+    params = Params(outputs_dir=str(tmp_path))
+    facts = {**FACTS, "params": params.model_dump()}
+    assert unfinished_run(params) is None
+    run = open_run(tmp_path / "a", facts, [FRAME])
+    assert unfinished_run(params).run_id == "a"
+    assert unfinished_run(Params(outputs_dir=str(tmp_path), seed=1)) is None
+    append_event(run, "finished", sitting=0)
+    assert unfinished_run(params) is None
 
 
-def test_the_api_key_is_in_no_file_of_the_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("POC_API_KEY", "sk-very-secret")
-    run = open_run(tmp_path / "r", facts(), FRAMES)
-    with reply_writer(run) as write:
-        write(reply())
-    assert all(b"sk-very-secret" not in path.read_bytes() for path in run.folder.iterdir())
-    assert b"POC_API_KEY" in (run.folder / "run.json").read_bytes()
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"params": 3}', "null", "\ufeff", '{"params": {}, "frames": {}}']
+)
+def test_foreign_run_files_beside_the_runs_are_passed_over(tmp_path, run, content):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text(content)
+    assert [found.run_id for found in list_runs(tmp_path)] == ["run"]
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_text_that_a_spreadsheet_would_calculate_gets_an_apostrophe(start):
-    assert neutralise_formula(f"{start}1+1") == f"'{start}1+1"
-
-
-@pytest.mark.parametrize("value", ["a=1", "", None, -1.5, ["=x"]])
-def test_other_values_stay(value):
-    assert neutralise_formula(value) == value
-
-
-def test_a_table_is_written_without_formulas_and_with_its_numbers(run):
-    rows = pd.DataFrame({"text": ["=HYPERLINK(1)", None], "n": [-1, 2], "met": [True, None]})
-    path = write_table(run, "rows", rows)
-    assert path == run.folder / "tables" / "rows.csv"
-    assert path.read_text() == "text,n,met\n'=HYPERLINK(1),-1,True\n,2,\n"
-    assert rows["text"].iloc[0] == "=HYPERLINK(1)"
-
-
-def test_json_is_whole_or_absent(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"path": Path("a"), "nan": float("nan"), 1: "one"})
-    assert json.loads(path.read_text()) == {"path": "a", "nan": None, "1": "one"}
-    with pytest.raises(TypeError):
-        write_json(path, {("a",): 1})
-    assert json.loads(path.read_text())["path"] == "a"
-
-
-def test_hashes_are_sha_256(tmp_path):
-    path = write_text(tmp_path / "new" / "a.txt", "abc")
-    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert hash_file(path) == hash_text("abc") == known
+def test_a_disk_that_takes_no_more_is_one_line_and_costs_no_reply(run):
+    limit = (
+        "import resource, signal, sys; from tests.test_runs import reply; from poc_lib.runs import *\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "with reply_writer(read_run(sys.argv[1])) as write:\n"
+        "    for number in range(100): write(reply(number))"
+    )
+    done = subprocess.run([sys.executable, "-c", limit, str(run.folder)], capture_output=True, text=True)
+    assert "cannot write requests.jsonl" in done.stderr
+    assert "free some space" in done.stderr
+    on_file = len(read_requests(run))
+    assert on_file > 0
+    assert read_damage(run).n_broken == 0

@@ -1,333 +1,291 @@
+"""The verdict: proof before loss before speed, and what it says to a person."""
+
+import dataclasses
+import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from poc_lib.metrics import Baseline
-from poc_lib.verdict import (
-    INCONCLUSIVE,
-    NOT_RECOMMENDED,
-    choose_level,
-    decide,
-    judge_criteria,
-    step_of,
+from poc_lib.metrics.speedup import binomial_upper
+from poc_lib.metrics.verdict import criteria, decide, judge_proof, quality_under_load
+from poc_lib.records import Finding
+
+CLEAN = {"n_sent": 150, "n_answered": 150, "n_failed": 0, "n_signs": 0, "n_texts": 150, "n_proof": 150}
+CLEAN |= {"n_code_own": 150, "n_code_other": 0, "pilot_speedup": 2.4, "output_tok_per_s": 90.0}
+CLEAN |= {"match_rate": 0.05, "base_ratio": 0.62}
+REPLAY = Finding(
+    "servers",
+    "problem",
+    "vllm-mlx 0.5.0 replays another image's answer.",
+    "start it with --disable-prefix-cache, or use 0.6.0",
+    server="fast",
 )
 
-MEASURED = Baseline("ollama", True, 1, 0.5, 40.0, True)
-RECORDED = Baseline("ollama", False, 1, 0.125, 38.0, True)
-NO_CANARIES = pd.DataFrame(columns=["server", "concurrency", "outcome", "n_judged", "n_leaks"])
-NO_BOUNDS = (math.nan, math.nan)
 
-
-def row(level, speedup, bounds=None, server="vllm-mlx", role="candidate", tok=200.0, **changes):
-    """A row of Analysis.speed: 12 frames, 3 blocks, bounds of ± 1 % where none are given."""
-    low, high = bounds or (speedup * 0.99, speedup * 1.01)
-    values = {
-        "server": server,
-        "role": role,
-        "concurrency": level,
-        "frames_per_s": 0.5 * speedup,
-        "output_tok_per_s": tok,
-        "output_tok_per_s_low": tok * 0.99,
-        "output_tok_per_s_high": tok * 1.01,
-        "speedup_frames": speedup,
-        "simultaneous_low": low,
-        "simultaneous_high": high,
-        "speedup_tokens": tok / 40,
-        "speedup_tokens_low": tok / 40 * 0.99,
-        "speedup_tokens_high": tok / 40 * 1.01,
-        "complete": True,
-        "interrupted": False,
-        "simulated": False,
-        "n_requests": 36,
-        "n_failed": 0,
-        "n_not_sent": 0,
-        "n_frames": 12,
-        "n_blocks": 3,
-        "n_simultaneous": 1,
-        "between_blocks_known": True,
-        "between_groups_known": True,
-        "more_blocks": 2.0,
-    }
-    return values | changes
-
-
-BASELINE_ROW = row(1, math.nan, NO_BOUNDS, "ollama", "baseline", frames_per_s=0.5)
-
-
-def speed(*rows):
+def levels_of(**changes: dict) -> pd.DataFrame:
+    """Three rows of levels, slow_1, fast_1 and fast_8, each with its changes."""
+    rows = []
+    for server, level in (("slow", 1), ("fast", 1), ("fast", 8)):
+        row = {"server": server, "concurrency": level} | CLEAN | changes.get(f"{server}_{level}", {})
+        row["mixup_upper"] = binomial_upper(row["n_code_other"], row["n_code_own"] + row["n_code_other"])
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def confusion(level=4, n_judged=10, server="vllm-mlx", state=None, **signs):
-    counts = {"duplicates": 0, "wrong_neighbours": 0, "replays": 0, "misplaced": 0} | signs
-    values = {"server": server, "role": "candidate", "concurrency": level, "n_answers": 12}
-    state = state or ("suspicion" if signs else "none found")
-    return pd.DataFrame([values | {"n_judged": n_judged, "state": state} | counts])
+def blocks_at(ratio: float = 2.4, spread: float = 0.02, n: int = 6, **columns) -> pd.DataFrame:
+    log_ratio = np.log(ratio) + spread * np.resize([-1.0, 1.0], n)
+    counts = {"n_frames": 24, "candidate_lost": 0, "baseline_lost": 0}
+    rates = {"candidate_output_tok_per_s": 90 + np.arange(n) / 10.0, "baseline_output_tok_per_s": 38.0}
+    return pd.DataFrame({"log_ratio": log_ratio, **counts, **rates} | columns)
 
 
-def canaries(n_leaks=0, outcome="no leak", n_judged=20, server="vllm-mlx"):
-    values = {"server": server, "concurrency": 4, "outcome": outcome}
-    return pd.DataFrame([values | {"n_judged": n_judged, "n_leaks": n_leaks}])
-
-
-def agreement(rate=0.95, bounds=(0.9, 0.99), n=12, level=4):
-    values = {"server": "vllm-mlx", "role": "candidate", "concurrency": level, "against": "stored reference"}
-    low, high = bounds
-    return pd.DataFrame(
-        [values | {"n_scored": n, "match_rate": rate, "match_rate_low": low, "match_rate_high": high}]
+def answers_of(alone: float = 0.62, loaded: float = 0.61, n: int = 24) -> pd.DataFrame:
+    """Scored pilot answers at one and eight in flight, and the confirmation's frames."""
+    frames = [f"frame {i}" for i in range(n)]
+    wobble = 0.05 * np.resize([-1.0, 1.0], n)
+    rows = {"server": "fast", "ref_ratio": 0.4, "simulated": False, "complete": True}
+    pilot = {"phase": "pilot", "frame_id": frames}
+    return pd.concat(
+        [
+            pd.DataFrame(pilot | {"concurrency": 1, "base_ratio": alone}).assign(**rows),
+            pd.DataFrame(pilot | {"concurrency": 8, "base_ratio": loaded + wobble}).assign(**rows),
+            pd.DataFrame(
+                {"phase": "confirm", "frame_id": [f"{i}" for i in range(144)], "concurrency": 8}
+            ).assign(**rows, base_ratio=math.nan),
+        ],
+        ignore_index=True,
     )
 
 
-def criteria(speeds, against=None, confused=None, coded=NO_CANARIES, baseline=MEASURED, n_planned=None):
-    against = agreement() if against is None else against
-    confused = confusion() if confused is None else confused
-    table = judge_criteria(
-        "vllm-mlx", speeds, against, confused, coded, baseline, 76.0, 0.8, n_planned=n_planned
+def judged(blocks=None, levels=None, answers=None, chosen=None, **options):
+    blocks = blocks_at() if blocks is None else blocks
+    levels = levels_of() if levels is None else levels
+    answers = answers_of() if answers is None else answers
+    chosen = {"fast": 8, "slow": 1} if chosen is None else chosen
+    return decide(blocks, levels, answers, "fast", "slow", chosen, **{"max_blocks": 12} | options)
+
+
+def test_a_clean_run_says_decision_reason_and_nothing_else():
+    verdict = judged()
+    assert verdict.headline == (
+        "Recommendation: fast at 8 in flight is 2.40 × as fast as slow at 1 "
+        "(2.32 to 2.48, 98.8% interval, 6 blocks, 144 frames)."
     )
-    return table.set_index("criterion")
+    assert (verdict.label, verdict.decided, verdict.proof) == ("recommendation", True, "met")
+    assert (verdict.level, verdict.baseline_level, verdict.n_blocks, verdict.n_frames) == (8, 1, 6, 144)
+    assert (verdict.more_blocks, verdict.open_above, verdict.simulated) == (None, False, False)
+    assert "The interval speaks for the whole recording." in verdict.reasons
+    json.dumps(dataclasses.asdict(verdict))
 
 
-def verdict_on(speeds, confused=None, coded=NO_CANARIES, baseline=MEASURED):
-    judged = criteria(speeds, None, confused, coded, baseline).reset_index()
-    return decide("vllm-mlx", speeds, coded, judged, baseline)
+MIXED = {"n_code_own": 110, "n_code_other": 40}
+UNTESTED = {"n_proof": 0, "n_code_own": 0}
+UNREADABLE = {"n_code_own": 75}
+FEW = {"n_proof": 24, "n_code_own": 24}
+SIGNS = {"n_signs": 12}
+SLOW_TOKENS = {"candidate_output_tok_per_s": 60.0, "baseline_output_tok_per_s": 20.0}
+LOST_TWICE = [1, 0, 2, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
-    ("speedup", "label"),
+    ("label", "says", "changes"),
     [
-        (3.0, "strong recommendation"),
-        (2.999, "recommendation"),
-        (2.0, "recommendation"),
-        (1.999, "marginal"),
-        (1.5, "marginal"),
-        (1.499, NOT_RECOMMENDED),
-        (math.nan, NOT_RECOMMENDED),
+        ("strong recommendation", "Strong recommendation: fast", {"blocks": blocks_at(3.6)}),
+        ("recommendation", "At least recommendation, perhaps strong", {"blocks": blocks_at(2.9, 0.05)}),
+        ("marginal", "Marginal: fast at 8", {"blocks": blocks_at(1.7)}),
+        ("not recommended", "Not recommended: fast at 8 in flight is 0.80 ×", {"blocks": blocks_at(0.8)}),
+        (
+            "inconclusive",
+            "Inconclusive between not recommended and marginal",
+            {"blocks": blocks_at(1.5, 0.05)},
+        ),
+        ("inconclusive", "(one block, which gives no interval", {"blocks": blocks_at(n=1)}),
+        (
+            "not recommended",
+            "Not recommended, however fast: 40 of 300 answers were about another image (40 of 150 at 8",
+            {"levels": levels_of(fast_8=MIXED)},
+        ),
+        (
+            "not recommended",
+            "however fast: 40 of 300 answers were about another image",
+            {"levels": levels_of(fast_1=MIXED), "max_blocks": 0},
+        ),
+        (
+            "not recommended",
+            "Not recommended until proven otherwise: answers look like another image's: 12 of 150 at 1",
+            {"levels": levels_of(fast_1=SIGNS | UNTESTED, fast_8=UNTESTED)},
+        ),
+        (
+            "not recommended",
+            "Not recommended, however fast: fast lost 3 of 144 frames, in 2 of 6 blocks",
+            {"blocks": blocks_at(9.0, candidate_lost=LOST_TWICE)},
+        ),
+        ("not recommended", "fast lost answers at every level", {"chosen": {"fast": None, "slow": 1}}),
+        ("no verdict", "no level was chosen", {"chosen": {"slow": 1}}),
+        ("no verdict", "no baseline was measured without loss", {"chosen": {"fast": 8, "slow": None}}),
+        ("no verdict", "no confirmation block", {"blocks": blocks_at(n=0)}),
+        (
+            "no verdict",
+            "fast answered none of 300 requests",
+            {"levels": levels_of(fast_1={"n_answered": 0}, fast_8={"n_answered": 0})},
+        ),
+        (
+            "pilot only: no verdict",
+            "Pilot only: no verdict: fast at 8 in flight was 2.40 × as fast in one block",
+            {"blocks": blocks_at(n=0), "max_blocks": 0},
+        ),
     ],
 )
-def test_each_step_begins_at_its_threshold(speedup, label):
-    assert step_of(speedup) == label
+def test_the_first_rule_that_applies_gives_label_and_headline(label, says, changes):
+    verdict = judged(**changes)
+    assert verdict.label == label
+    assert says in verdict.headline
+    assert verdict.headline.endswith(".")
 
 
 @pytest.mark.parametrize(
-    ("bounds", "label"),
+    ("says", "changes"),
     [
-        ((3.0, 3.5), "strong recommendation"),
-        ((2.0, 2.9), "recommendation"),
-        ((1.5, 1.9), "marginal"),
-        ((0.9, 1.4), NOT_RECOMMENDED),
-        ((1.4, 1.6), INCONCLUSIVE),
-        ((1.9, 3.1), INCONCLUSIVE),
+        ("image identity was not tested", {"levels": levels_of(fast_1=UNTESTED, fast_8=UNTESTED)}),
+        (
+            "cannot be proven with this model: it read 75 of 150 at 1 in flight",
+            {"levels": levels_of(fast_1=UNREADABLE)},
+        ),
+        (
+            "but 24 codes at 8 in flight leave up to 11.7% possible (wanted: 2%)",
+            {"levels": levels_of(fast_8=FEW)},
+        ),
+        ("the baseline is recorded, not measured", {"recorded_s_per_frame": 8.0, "chosen": {"fast": 8}}),
+        ("as fast as the recorded 8 s a frame", {"recorded_s_per_frame": 8.0, "chosen": {"fast": 8}}),
+        ("its answers get worse under load: similarity -0.20 (-0.22 to", {"answers": answers_of(0.81)}),
+        ("hardly resemble the baseline's: 0.20, those", {"levels": levels_of(fast_8={"base_ratio": 0.2})}),
+        ("the candidate lost 1 of 144 frames", {"blocks": blocks_at(candidate_lost=[1, 0, 0, 0, 0, 0])}),
+        ("the baseline lost 60 of 144 frames", {"blocks": blocks_at(baseline_lost=10)}),
+        ("40 answers of the baseline itself were about another image", {"levels": levels_of(slow_1=MIXED)}),
+        ("0.5.0 replays another image's answer: start it with --disable", {"setup": [REPLAY]}),
     ],
 )
-def test_the_bounds_set_the_step_and_a_threshold_between_them_makes_it_inconclusive(bounds, label):
-    assert verdict_on(speed(BASELINE_ROW, row(4, sum(bounds) / 2, bounds))).label == label
+def test_what_must_be_known_beside_the_speed_stands_in_the_headline(says, changes):
+    verdict = judged(**changes)
+    assert verdict.label == "recommendation"
+    assert " But " in verdict.headline
+    assert says in verdict.headline
 
 
-def test_an_inconclusive_verdict_says_how_many_blocks_would_settle_it():
-    open_one = verdict_on(speed(row(4, 1.5, (1.4, 1.6))))
-    assert (open_one.headline, open_one.more_blocks) == ("Inconclusive: run 2 more blocks", 2)
-    one_more = verdict_on(speed(row(4, 1.5, (1.4, 1.6), more_blocks=1)))
-    assert one_more.headline == "Inconclusive: run 1 more block"
-    for_ever = verdict_on(speed(row(4, 1.5, (1.4, 1.6), more_blocks=math.nan)))
-    assert (for_ever.headline, for_ever.more_blocks) == ("Inconclusive", None)
+def test_a_strong_recommendation_without_proof_says_so_first():
+    verdict = judged(blocks_at(3.6), levels_of(fast_8=FEW))
+    assert verdict.headline.startswith("Strong recommendation, image identity not proven: ")
 
 
-def test_what_the_lower_bound_already_reaches_is_said():
-    verdict = verdict_on(speed(row(4, 2.9, (2.6, 3.2))))
-    assert verdict.headline == "At least a recommendation, inconclusive above that: run 2 more blocks"
-    assert (verdict.at_least, verdict.at_most) == ("recommendation", "strong recommendation")
+def test_a_confused_server_is_told_what_the_set_up_check_knows_and_never_to_try_more_in_flight():
+    known = judged(levels=levels_of(fast_8=MIXED), setup=[REPLAY]).headline
+    assert "--disable-prefix-cache, or use 0.6.0; fewer in flight are no cure unless proven clean" in known
+    assert "(such levels: 1)" in known
+    unknown = judged(levels=levels_of(fast_1=MIXED, fast_8=MIXED))
+    assert "(such levels: none)" in unknown.headline
+    assert "other version of the server" in unknown.headline
+    assert not any("more in flight" in text for text in (known, unknown.headline, *unknown.reasons))
+    assert (unknown.decided, unknown.more_blocks, unknown.proof) == (True, None, "mixed up")
+    assert judged(blocks_at(n=1), levels_of(fast_8=MIXED)).decided
+    lossy = judged(blocks_at(candidate_lost=LOST_TWICE), setup=[REPLAY])
+    assert any("--disable-prefix-cache" in reason for reason in lossy.reasons)
 
 
-def test_one_block_is_inconclusive_however_narrow_its_interval():
-    verdict = verdict_on(speed(row(4, 5.0, between_blocks_known=False)))
-    assert verdict.label == INCONCLUSIVE
-    assert "cannot hold what differs from one block to the next" in verdict.sentence
-    assert verdict_on(speed(row(4, 5.0, NO_BOUNDS))).label == INCONCLUSIVE
+def test_a_loss_of_quality_within_the_margin_is_not_held_against_a_server():
+    assert judged(answers=answers_of(0.65, 0.61)).headline == judged().headline
 
 
-def test_a_still_screen_is_inconclusive_since_other_screens_may_differ():
-    verdict = verdict_on(speed(row(4, 5.0, between_groups_known=False)))
-    assert verdict.label == INCONCLUSIVE
-    assert "All frames look alike" in verdict.sentence
+def test_problems_of_another_server_and_warnings_do_not_enter_the_verdict():
+    others = [dataclasses.replace(REPLAY, server="slow"), dataclasses.replace(REPLAY, state="warning")]
+    assert judged(setup=others) == judged()
 
 
-def test_the_level_with_the_best_lower_bound_is_chosen_not_the_luckiest():
-    level = choose_level(speed(row(4, 2.5, (2.4, 2.6)), row(8, 2.8, (1.2, 4.4))), "vllm-mlx")
-    assert level["concurrency"] == 4
-
-
-def test_a_level_that_lost_frames_is_never_chosen():
-    rows = speed(row(1, 1.1), row(4, 2.5), row(8, 4.0, complete=False))
-    verdict = verdict_on(rows)
-    assert (verdict.concurrency, verdict.label, verdict.speedup_frames) == (4, "recommendation", 2.5)
-    assert "vllm-mlx at 4 in flight described 1.25 frames/s, 2.50 × ollama" in verdict.sentence
-    assert "n = 12 frames × 3 blocks" in verdict.sentence
-
-
-def test_another_servers_levels_are_not_the_candidates():
-    rows = speed(BASELINE_ROW, row(4, 9.0, server="mlx-vlm"), row(4, 2.5))
-    assert choose_level(rows, "vllm-mlx")["speedup_frames"] == 2.5
-    assert choose_level(rows, "lm-studio") is None
-
-
-def test_a_candidate_that_lost_frames_at_every_level_is_not_recommended():
-    verdict = verdict_on(speed(row(1, 2.5, complete=False), row(4, 9.0, complete=False)))
-    assert (verdict.label, verdict.concurrency) == (NOT_RECOMMENDED, None)
-    assert "at no concurrency level" in verdict.sentence
-
-
-def test_a_run_that_broke_off_before_the_candidate_is_not_recommended():
-    verdict = verdict_on(speed(BASELINE_ROW))
-    assert (verdict.label, verdict.concurrency) == (NOT_RECOMMENDED, None)
-    assert "asked nothing" in verdict.sentence
-
-
-def test_a_baseline_that_answered_nothing_gives_no_speed_up():
-    verdict = verdict_on(speed(row(4, math.nan, NO_BOUNDS, frames_per_s=1.0)))
-    assert verdict.label == NOT_RECOMMENDED
-    assert "answered nothing" in verdict.sentence
-
-
-def test_a_proven_leak_at_any_level_is_not_recommended_however_fast():
-    verdict = verdict_on(speed(row(8, 5.0)), coded=canaries(n_leaks=2))
-    assert verdict.label == NOT_RECOMMENDED
-    assert "2 answers hold the code of another screenshot" in verdict.sentence
-
-
-@pytest.mark.parametrize("sign", ["duplicates", "wrong_neighbours", "replays"])
-def test_a_suspicion_warns_and_does_not_condemn(sign):
-    verdict = verdict_on(speed(row(4, 5.0)), confusion(4, **{sign: 1}))
-    assert (verdict.label, verdict.headline) == (
-        "strong recommendation",
-        "Strong recommendation, with reservations",
+def test_an_open_verdict_says_what_would_settle_it_and_for_which_frames_it_speaks():
+    verdict = judged(blocks_at(2.1, 0.06), n_sample=50, set_aside=["At 16 in flight fast lost 2 answers."])
+    assert verdict.more_blocks > 0
+    assert verdict.reasons[0] == "At 16 in flight fast lost 2 answers."
+    assert verdict.reasons[-2:] == (
+        "The interval speaks for these 50 frames.",
+        f"About {verdict.more_blocks} more blocks would probably settle what is open.",
     )
-    assert any(note.startswith("no image confusion: not settled") for note in verdict.reservations)
-
-
-def test_a_recorded_baseline_is_called_recorded_and_not_measured():
-    verdict = verdict_on(speed(row(4, 5.0)), baseline=RECORDED)
-    assert "(recorded, not measured)" in verdict.sentence
-    assert verdict.reservations[0].startswith("the baseline is recorded, not measured")
-
-
-def test_a_baseline_that_lost_frames_is_a_reservation():
-    lost = Baseline("ollama", True, 1, 0.5, 40.0, False)
-    assert verdict_on(speed(row(4, 5.0)), baseline=lost).reservations[0] == (
-        "the baseline ollama lost frames itself"
-    )
-
-
-def test_an_interrupted_level_is_a_reservation():
-    assert any(
-        "two sittings" in note for note in verdict_on(speed(row(4, 5.0, interrupted=True))).reservations
-    )
-
-
-def test_a_clean_run_has_no_reservations_and_the_headline_is_the_label():
-    verdict = verdict_on(speed(BASELINE_ROW, row(4, 3.5)))
-    assert (verdict.reservations, verdict.headline) == ((), "Strong recommendation")
-    assert verdict_on(speed(row(4, 1.0)), baseline=RECORDED).headline == "Not recommended"
-
-
-def test_one_simulated_server_makes_the_verdict_simulated():
-    assert verdict_on(speed(row(4, 3.5, simulated=True))).simulated is True
-    assert verdict_on(speed(row(4, 3.5))).simulated is False
-
-
-def test_a_verdict_valid_for_several_levels_names_the_method():
-    sentence = verdict_on(speed(row(4, 3.5, n_simultaneous=4))).sentence
-    assert "valid for 4 levels at once (Bonferroni)" in sentence
-
-
-def test_all_criteria_are_met_by_a_good_run():
-    assert criteria(speed(BASELINE_ROW, row(4, 2.5)))["met"].tolist() == [True] * 5
+    assert "2 × is too close" in judged(blocks_at(2.0, 0.06)).reasons[-1]
 
 
 @pytest.mark.parametrize(
-    ("tok", "bounds", "met"),
-    [(80, (77, 83), True), (80, (70, 90), None), (60, (55, 65), False), (math.nan, NO_BOUNDS, None)],
-)
-def test_throughput_is_met_by_its_lower_bound(tok, bounds, met):
-    low, high = bounds
-    level = row(4, 2.5, tok=tok, output_tok_per_s_low=low, output_tok_per_s_high=high)
-    level |= {"speedup_tokens": 1.2, "speedup_tokens_low": 1.1, "speedup_tokens_high": 1.3}
-    found = criteria(speed(level)).loc["throughput"]
-    assert found["met"] is met
-    assert "nan" not in found["rests_on"] + found["found"]
-
-
-@pytest.mark.parametrize(("baseline", "met"), [(MEASURED, True), (RECORDED, False)])
-def test_throughput_may_also_be_twice_a_measured_baseline(baseline, met):
-    level = row(4, 2.5, tok=60.0) | {"speedup_tokens": 2.2, "speedup_tokens_low": 2.1}
-    assert criteria(speed(level), baseline=baseline).loc["throughput", "met"] is met
-
-
-@pytest.mark.parametrize(
-    ("bounds", "met"), [((1.5, 1.7), True), ((1.4, 1.6), None), ((1.2, 1.4), False), (NO_BOUNDS, None)]
-)
-def test_the_speed_up_criterion_is_met_by_its_lower_bound(bounds, met):
-    assert criteria(speed(row(4, 1.5, bounds))).loc["speed-up", "met"] is met
-
-
-@pytest.mark.parametrize(
-    ("against", "met"),
+    ("proof", "changes"),
     [
-        (agreement(0.9, (0.81, 0.95)), True),
-        (agreement(0.9, (0.7, 0.95)), None),
-        (agreement(0.5, (0.3, 0.7)), False),
-        (agreement(math.nan, NO_BOUNDS, n=0), None),
-        (agreement(level=8), None),
-        (agreement().iloc[:0], None),
+        ("met", {}),
+        ("met", {"slow_1": UNTESTED}),
+        ("met", {"fast_1": UNTESTED}),  # then the baseline shows that the model reads
+        ("met", {"fast_8": SIGNS}),  # what is proven is not suspected
+        ("met", {"fast_1": {"n_proof": 60, "n_code_own": 59}}),
+        ("mixed up", {"fast_1": {"n_code_own": 149, "n_code_other": 1}}),
+        ("suspected", {"fast_8": SIGNS | FEW}),
+        ("not tested", {"fast_1": UNTESTED, "fast_8": UNTESTED}),
+        ("cannot be proven", {"fast_1": {"n_code_own": 119}}),
+        ("not yet", {"fast_8": {"n_proof": 140, "n_code_own": 140}}),
+        ("not yet", {"fast_1": {"n_proof": 50, "n_code_own": 50}}),
+        ("not yet", {"fast_8": UNTESTED}),
+        ("not yet", {"fast_8": {"n_code_own": 0}}),  # no code is read under load
+        ("not yet", {"slow_1": UNTESTED, "fast_1": UNTESTED}),
     ],
 )
-def test_the_match_rate_is_the_chosen_levels_own(against, met):
-    assert criteria(speed(row(4, 2.5)), against).loc["match rate", "met"] is met
+def test_a_proof_is_met_only_where_codes_are_read_and_the_bounds_are_reached(proof, changes):
+    found, why = judge_proof(levels_of(**changes), "fast", "slow", 8)
+    assert found == proof
+    assert "nan" not in why
 
 
-def test_the_match_rate_travels_with_its_interval_and_n():
-    found = criteria(speed(row(4, 2.5)), agreement(0.9, (0.6, 0.98), n=7)).loc["match rate"]
-    assert found["found"] == "90% (60% to 98%)"
-    assert "n = 7" in found["rests_on"]
+def test_a_few_signs_are_no_suspicion():
+    untested = {"fast_1": UNTESTED, "fast_8": UNTESTED | {"n_signs": 7}}
+    assert judge_proof(levels_of(**untested), "fast", "slow", 8)[0] == "not tested"
+
+
+def test_quality_is_compared_frame_by_frame_with_the_server_alone():
+    change, low, high, n = quality_under_load(answers_of(0.70, 0.61), "fast", 8)
+    assert (change, n) == (pytest.approx(-0.09), 24)
+    assert low < -0.09 < high < -0.05
+    answers = answers_of()
+    answers["base_ratio"] = math.nan
+    assert quality_under_load(answers, "fast", 8)[0] == pytest.approx(0)
+    assert math.isnan(quality_under_load(answers, "fast", 1)[0])
+    assert math.isnan(quality_under_load(answers, "slow", 8)[0])
 
 
 @pytest.mark.parametrize(
-    ("confused", "coded", "met"),
+    ("changes", "states"),
     [
-        (confusion(), NO_CANARIES, True),
-        (confusion(replays=1), NO_CANARIES, None),
-        (confusion(duplicates=3, state="none found"), NO_CANARIES, True),
-        (confusion(n_judged=0), NO_CANARIES, None),
-        (confusion(n_judged=0), canaries(), True),
-        (confusion(n_judged=0), canaries(outcome="not usable"), None),
-        (confusion(), canaries(outcome="reads less"), None),
-        (confusion(), canaries(n_leaks=1), False),
-        (confusion(), canaries(n_leaks=1, server="mlx-vlm"), True),
+        ({}, "ok ok ok ok ok"),
+        ({"blocks": blocks_at(candidate_output_tok_per_s=60.0)}, "problem ok ok ok ok"),
+        ({"blocks": blocks_at(**SLOW_TOKENS)}, "ok ok ok ok ok"),
+        ({"blocks": blocks_at(candidate_output_tok_per_s=[60, 90, 60, 90, 60, 90])}, "warning ok ok ok ok"),
+        ({"blocks": blocks_at(1.5, 0.1)}, "ok warning ok ok ok"),
+        ({"blocks": blocks_at(1.1)}, "ok problem ok ok ok"),
+        ({"levels": levels_of(fast_8={"base_ratio": 0.5})}, "ok ok problem ok ok"),
+        ({"levels": levels_of(slow_1={"base_ratio": math.nan})}, "ok ok note ok ok"),
+        ({"levels": levels_of(fast_8=FEW)}, "ok ok ok warning ok"),
+        ({"levels": levels_of(fast_8=MIXED)}, "ok ok ok problem ok"),
+        ({"levels": levels_of(fast_8={"n_failed": 1})}, "ok ok ok ok problem"),
+        ({"levels": levels_of(fast_8={"n_answered": 24})}, "ok ok ok ok warning"),
+        ({"blocks": blocks_at(n=0), "max_blocks": 0}, "note note ok ok ok"),
+        ({"chosen": {"slow": 1}, "blocks": blocks_at(n=0)}, "note note note warning warning"),
     ],
 )
-def test_a_leak_fails_a_suspicion_is_open_and_no_evidence_is_no_proof(confused, coded, met):
-    found = criteria(speed(row(4, 2.5)), None, confused, coded).loc["no image confusion"]
-    assert found["met"] is met
-    assert "of 12 fit one image clearly" in found["rests_on"]
+def test_the_plans_criteria_are_judged_by_bounds(changes, states):
+    given = {"blocks": blocks_at(), "levels": levels_of()} | changes
+    found = criteria(judged(**given), given["blocks"], given["levels"], answers_of())
+    assert " ".join(finding.state for finding in found) == states
+    assert {finding.about for finding in found} == {"criteria"}
+    assert not any("nan" in finding.text for finding in found)
 
 
-@pytest.mark.parametrize(("failed", "not_sent", "met"), [(0, 0, True), (1, 0, False), (0, 3, False)])
-def test_a_failure_or_an_unsent_frame_at_any_level_is_a_crash(failed, not_sent, met):
-    rows = speed(row(4, 2.5), row(8, 3.0, complete=False, n_failed=failed, n_not_sent=not_sent))
-    found = criteria(rows).loc["no crashes"]
-    assert (found["met"], found["found"]) == (met, f"{failed} failed, {not_sent} not sent")
-
-
-def test_requests_of_cells_that_were_never_reached_count_as_not_sent():
-    found = criteria(speed(row(4, 2.5)), n_planned=72).loc["no crashes"]
-    assert (found["met"], found["found"]) == (False, "0 failed, 36 not sent")
-
-
-def test_the_baselines_failures_are_not_the_candidates():
-    lost = BASELINE_ROW | {"n_failed": 5, "complete": False}
-    assert criteria(speed(lost, row(4, 2.5))).loc["no crashes", "met"] is True
-
-
-def test_without_a_complete_level_speed_and_match_are_not_settled():
-    rows = criteria(speed(row(4, 2.5, complete=False, n_failed=1)))
-    assert rows["met"].tolist() == [None, None, None, True, False]
+def test_the_criteria_name_the_plans_numbers_and_what_was_found():
+    texts = [finding.text for finding in criteria(judged(), blocks_at(), levels_of(), answers_of())]
+    assert texts[0].startswith("Throughput: output tok/s 90.2 (90.0 to 90.5), times the baseline's 2.37 (")
+    assert "above 76 tok/s" in texts[0]
+    assert texts[1] == "Speed-up: in frames/s 2.40 (2.32 to 2.48). The plan: 2-3 ×, at least 1.5 ×."
+    assert "5% of answers are more than 0.8 alike" in texts[2]
+    assert "load changes that by -0.01 (-0.03 to +0.01), 24 frames" in texts[2]
+    assert texts[4].startswith("No crashes: 0 of 150 requests failed")

@@ -4,75 +4,69 @@ outputs/<run_id>/
     run.json          parameters, hashes, host, versions, who the servers said they are
     frames.jsonl      the frames of the run with their stored references
     requests.jsonl    one line a reply, appended as it comes
-    events.jsonl      sittings and cells: when they started, ended or broke off
+    events.jsonl      sittings, cells, the chosen levels, the looks: what began, ended or was decided
     telemetry.jsonl   what servers and machine said about themselves meanwhile, one line a sample
-    *.broken.jsonl    half-written lines that a crash left in one of these; see files.py
-    requests.failed.jsonl   failures that were sent again, as they were
-    tables/ figures/  derived; deleting them loses nothing
+    *.broken.jsonl    half-written lines that a crash left in one of these
+    verdict.json      the verdicts, for scripts
+    tables/ figures/ pages/ report.*    derived; deleting them loses nothing
 """
 
-from poc_lib.runs.derived import (
-    neutralise_formula,
-    write_table,
-    write_text,
-)
-from poc_lib.runs.files import write_json
+from poc_lib.runs.files import replace_file
 from poc_lib.runs.folder import (
-    FREE_PARAMETERS,
+    EDITION,
     Run,
-    fingerprint,
-    hash_file,
+    check_folder,
     hash_text,
-    newest_run,
+    list_runs,
+    lock_folder,
     now_iso,
     open_run,
-    read_frames_of,
+    read_frames,
     read_run,
+    record_servers,
+    unfinished_run,
+    write_json,
 )
 from poc_lib.runs.rows import (
     Damage,
     append_event,
     next_sitting,
+    read_arrivals,
     read_damage,
     read_events,
-    read_failed_before,
-    read_replies,
+    read_requests,
     read_telemetry,
-    repair_replies,
     reply_writer,
-    requests_table,
+    summarize_gaps,
     sync_run,
-    take_back_failures,
     telemetry_writer,
 )
 
 __all__ = [
-    "FREE_PARAMETERS",
+    "EDITION",
     "Damage",
     "Run",
     "append_event",
-    "fingerprint",
-    "hash_file",
+    "check_folder",
     "hash_text",
-    "neutralise_formula",
-    "newest_run",
+    "list_runs",
+    "lock_folder",
     "next_sitting",
     "now_iso",
     "open_run",
+    "read_arrivals",
     "read_damage",
     "read_events",
-    "read_failed_before",
-    "read_frames_of",
-    "read_replies",
+    "read_frames",
+    "read_requests",
     "read_run",
     "read_telemetry",
-    "repair_replies",
+    "record_servers",
+    "replace_file",
     "reply_writer",
-    "requests_table",
+    "summarize_gaps",
     "sync_run",
-    "take_back_failures",
     "telemetry_writer",
+    "unfinished_run",
     "write_json",
-    "write_table",
-    "write_text",
 ]

@@ -1,7 +1,9 @@
-"""Starting a run folder, continuing it, refusing another experiment in it; the run's facts and frames."""
+"""Starting a run folder, continuing it, refusing another experiment in it; finding and listing runs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,37 +11,12 @@ from typing import Any
 
 import orjson
 
-from poc_lib.errors import SetupProblem
-from poc_lib.records import Frame, Reference
-from poc_lib.runs.files import explained, locked, read_lines, rewrite_rows, write_json
+from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.records import Frame, Identity, Reference, SetupProblem
+from poc_lib.runs.files import explained, iterate_rows, lock, replace_file
 
-# These say how a run is shown or how long it waits, not what is measured: they may differ on continuation.
-FREE_PARAMETERS = {
-    "run_id",
-    "outputs_dir",
-    "note",
-    "screenshots",
-    "match_threshold",
-    "target_tok_per_s",
-    "target_match_rate",
-    "stop_after_failures",
-    "retry_failed",
-    "blocks",  # more of them may be added, see _with_more_blocks
-    "slo_ttft_s",
-    "slo_total_s",
-    "slo_share",
-    "quality_margin",
-    "labels",
-    "embeddings_url",
-    "embeddings_api",
-    "embeddings_model",
-    "compare_with",
-    "compare_anyway",
-    "timeout_s",
-    "connect_timeout_s",
-    "api_key_env",
-    "telemetry_every_s",
-}
+EDITION = 2
+SAME_SERVER = ("software", "version", "model", "simulated")  # what must not change within a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +33,11 @@ class Run:
     @property
     def simulated(self) -> bool:
         """True if any server of the run is the embedded simulator."""
-        return any(server["simulated"] for server in self.facts["servers"])
+        return any(server.get("simulated") for server in self.facts["servers"])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.facts["params"]
 
 
 def now_iso() -> str:
@@ -64,107 +45,197 @@ def now_iso() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def hash_text(text: str) -> str:
     """SHA-256 of a text, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_run(folder: Path, facts: Mapping[str, Any], frames: Iterable[Frame]) -> Run:
-    """Start a run in the folder, or continue the one that lies there.
-
-    A start that broke off before any reply is started again; frames that were lost are written again.
+def check_folder(folder: Path, params: Params) -> None:
+    """Refuse what cannot be a run's folder, or holds another experiment; writes nothing.
 
     Raises:
-        SetupProblem: the folder holds a run with other parameters, frames or prompt (the first differences
-            are named), or replies of an unknown one, or another process is in it; nothing is changed.
+        SetupProblem: what was found there, and what to do.
+    """
+    text = str(folder)
+    if len(text.encode()) > 1000 or not text.isprintable() or "\\" in text:
+        raise SetupProblem(
+            f"the output {text[:60]!r} is no folder name: use a short one without odd characters"
+        )
+    first = next(path for path in (folder, *folder.parents) if path.exists())
+    if not first.is_dir():
+        raise SetupProblem(f"{first} is a file: choose a folder for the output")
+    if (
+        folder == Path(folder.anchor)
+        or not os.access(first, os.W_OK | os.X_OK)
+        or first.parts[:2] == ("/", "proc")
+    ):
+        raise SetupProblem(f"nothing can be written into {first}: choose another folder for the output")
+    facts = read_facts(folder)
+    if facts is None:
+        n_replies = sum(1 for _ in iterate_rows(folder / "requests.jsonl"))
+        if n_replies:
+            raise SetupProblem(
+                f"{folder} holds {n_replies} replies and no readable run.json that says what they were "
+                "measured with: choose another run_id, or move requests.jsonl away"
+            )
+        return
+    if facts.get("edition") != EDITION:
+        raise SetupProblem(
+            f"run '{folder.name}' was measured by the first edition: `report` reads it, but it cannot be "
+            "continued; choose another run_id"
+        )
+    asked, stored = _experiment(params.model_dump()), _experiment(facts["params"])
+    changed = [key for key in asked if asked[key] != stored.get(key)]
+    if changed:
+        lines = [f"{key} is {_short(asked[key])}, on file {_short(stored.get(key))}" for key in changed[:3]]
+        raise SetupProblem(
+            f"run '{folder.name}' exists and is another experiment: {'; '.join(lines)}. Choose another "
+            "run_id, or the same parameters to continue it"
+        )
+
+
+def _experiment(params: Mapping[str, Any]) -> dict[str, Any]:
+    uses = {name: field.json_schema_extra["use"] for name, field in Params.model_fields.items()}
+    return {name: value for name, value in params.items() if uses.get(name) == "measures"}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it: a second command for the same run is refused at once.
+
+    Raises:
+        SetupProblem: another process holds it, or it cannot be made.
     """
     with explained(folder / "run.json"):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        stored = _read_facts(folder)
-        if stored is None:
-            return _start_run(folder, facts, frames)
-        run = Run(folder, stored)
-        _refuse_other_run(run, facts)
-        run = _with_more_blocks(run, facts["params"])
-        if len(read_lines(folder / "frames.jsonl")) < len(stored["frames"]):
-            rewrite_rows(folder / "frames.jsonl", [_frame_row(frame) for frame in frames])
-        return run
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
 
 
-def _with_more_blocks(run: Run, asked: Mapping[str, Any]) -> Run:
-    """A run may grow by whole blocks: its cells so far stay as they are, and the new ones follow."""
-    if asked.get("blocks", 0) <= run.facts["params"].get("blocks", 0):
+def open_run(folder: Path, facts: Mapping[str, Any], frames: Iterable[Frame]) -> Run:
+    """Start a run in the folder, or continue the one that lies there; hold its requests meanwhile.
+
+    A start that broke off before run.json was written is started again; lost frames are written again.
+
+    Raises:
+        SetupProblem: the frames or the prompt are others than on file; nothing is changed.
+    """
+    frames = list(frames)
+    stored = read_facts(folder)
+    if stored is None:
+        rows = {"run_id": folder.name, "created_at": now_iso(), "edition": EDITION, "servers": [], **facts}
+        write_frames(folder, frames)
+        write_json(folder / "run.json", rows)  # last: a folder with run.json is a complete start
+        return Run(folder, rows)
+    for key, name in (("frames", "frames"), ("prompt_sha256", "prompt text")):
+        if stored[key] != facts[key]:
+            raise SetupProblem(
+                f"run '{folder.name}' was begun with other {name}: choose another run_id, or bring them back"
+            )
+    if sum(1 for _ in iterate_rows(folder / "frames.jsonl")) < len(frames):
+        write_frames(folder, frames)
+    asked, before = facts["params"]["max_blocks"], stored["params"]["max_blocks"]
+    if asked > before:  # a run may grow: its blocks so far stay as they are, and new ones follow
+        stored["params"]["max_blocks"] = asked
+        write_json(folder / "run.json", stored)
+    return Run(folder, stored)
+
+
+def record_servers(run: Run, identities: Iterable[Identity]) -> Run:
+    """Write who the servers are, once; a run is of one version of each server.
+
+    Raises:
+        SetupProblem: a server that the run was begun with is another one now.
+    """
+    before = {server["name"]: server for server in run.facts["servers"]}
+    for identity in identities:
+        stored = before.get(identity.name, {})
+        for key in SAME_SERVER:
+            if key in stored and stored[key] != getattr(identity, key):
+                raise SetupProblem(
+                    f"{identity.name} has {key} {getattr(identity, key)}, but this run was begun with "
+                    f"{stored[key]}: choose another run_id, and compare the two runs with compare_with"
+                )
+    if before:
         return run
-    facts = {**run.facts, "params": {**run.facts["params"], "blocks": asked["blocks"]}}
+    facts = {**run.facts, "servers": [asdict(identity) for identity in identities]}
     write_json(run.folder / "run.json", facts)
     return Run(run.folder, facts)
 
 
-def _start_run(folder: Path, facts: Mapping[str, Any], frames: Iterable[Frame]) -> Run:
-    n_replies = len(read_lines(folder / "requests.jsonl"))
-    if n_replies:
-        raise SetupProblem(
-            f"{folder} holds {n_replies} replies and no readable run.json that says what they were measured "
-            "with: choose another run_id, or move requests.jsonl away"
-        )
-    facts = {"run_id": folder.name, "created_at": now_iso(), **facts}
-    rewrite_rows(folder / "frames.jsonl", [_frame_row(frame) for frame in frames])
-    write_json(folder / "run.json", facts)  # last: a folder with run.json is a complete start
-    return Run(folder, dict(facts))
-
-
-def read_run(folder: Path) -> Run:
-    """Read a run's facts.
+def read_run(which: Path | str, outputs: Path | None = None) -> Run:
+    """Read a run's facts, by its folder or by its run_id below the outputs folder.
 
     Raises:
         SetupProblem: no run lies there.
     """
-    facts = _read_facts(folder)
+    folder = (outputs or PROJECT_ROOT / "outputs") / which  # an absolute folder wins
+    facts = read_facts(folder)
     if facts is None:
         raise SetupProblem(
-            f"no run in {folder}: expected a run.json; measure one with the benchmark notebook"
+            f"no run in {folder}: expected a run.json; `python -m poc_lib runs` lists what there is"
         )
     return Run(folder, facts)
 
 
-def _read_facts(folder: Path) -> dict | None:
-    """The content of run.json; None where there is none, or what a crash left of one."""
-    path = folder / "run.json"
+def read_facts(folder: Path) -> dict | None:
+    """The content of run.json; None where there is none, or what a crash or another program left of one."""
     try:
-        facts = orjson.loads(path.read_bytes()) if path.is_file() else None
-    except orjson.JSONDecodeError:
+        facts = orjson.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) else None
+    whole = (
+        isinstance(facts, dict)
+        and isinstance(facts.get("params"), dict)
+        and isinstance(facts.get("frames"), list)
+    )
+    return facts if whole and isinstance(facts.get("servers"), list) else None
 
 
-def newest_run(outputs: Path, database: str) -> Path | None:
-    """The folder of the newest run on this database (or on 'demo'); None where there is none."""
-    found = []
-    for path in outputs.glob("*/run.json"):
-        facts = _read_facts(path.parent)
-        if facts and facts["params"]["database"] == database:
-            found.append((facts["created_at"], path.parent))
-    return max(found)[1] if found else None
+def list_runs(outputs: Path) -> list[Run]:
+    """Every run below a folder, newest first; foreign or damaged folders are passed over."""
+    folders = [path.parent for path in outputs.glob("*/run.json")]
+    runs = [Run(folder, facts) for folder in folders if (facts := read_facts(folder))]
+    return sorted(runs, key=lambda run: str(run.facts.get("created_at")), reverse=True)
 
 
-def read_frames_of(run: Run) -> list[Frame]:
+def unfinished_run(params: Params) -> Run | None:
+    """The newest run of the same parameters, where it was begun and not finished."""
+    asked = _experiment(params.model_dump())
+    for run in list_runs(params.outputs_path):
+        if run.facts.get("edition") == EDITION and _experiment(run.params) == asked:
+            events = [row["event"] for row in iterate_rows(run.folder / "events.jsonl")]
+            return None if "finished" in events else run
+    return None
+
+
+def read_frames(run: Run) -> list[Frame]:
     """The frames of a run, as they were when it started.
 
     Raises:
         SetupProblem: a crash of the machine lost some of them.
     """
+    known = set(Frame.__dataclass_fields__)
+    labels = {frame["frame_id"]: frame for frame in run.facts["frames"]}
     frames = []
-    for row in read_lines(run.folder / "frames.jsonl"):
-        reference = row.pop("reference")
+    for number, row in enumerate(iterate_rows(run.folder / "frames.jsonl"), 1):
+        reference = row["reference"]
+        if reference is not None:
+            lists = {k: None if reference[k] is None else tuple(reference[k]) for k in ("apps", "topics")}
+            row["reference"] = Reference(**{**reference, **lists})
         row["image_path"] = Path(row["image_path"])
-        frames.append(Frame(**row, reference=_read_reference(reference)))
+        facts = labels.get(row["frame_id"], {})  # the first edition kept hashes in run.json
+        row = {"look": facts.get("phash"), "sha256": facts.get("sha256"), "label": f"frame {number}"} | row
+        frames.append(Frame(**{key: value for key, value in row.items() if key in known}))
     if len(frames) < len(run.facts["frames"]):
         raise SetupProblem(
             f"frames.jsonl in {run.folder} holds {len(frames)} of {len(run.facts['frames'])} frames: open "
@@ -173,47 +244,15 @@ def read_frames_of(run: Run) -> list[Frame]:
     return frames
 
 
-def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for two sittings to be one run, as a flat mapping."""
-    params = {k: v for k, v in facts["params"].items() if k not in FREE_PARAMETERS}
-    frames = [frame["sha256"] for frame in facts["frames"]]
-    return {
-        **params,
-        "prompt text": facts["prompt_sha256"],
-        "canary prompt": facts.get("canary_prompt_sha256"),
-        "frame images": frames,
-    }
+def write_frames(folder: Path, frames: Iterable[Frame]) -> None:
+    """Write frames.jsonl in one step."""
+    rows = ({**asdict(frame), "image_path": str(frame.image_path)} for frame in frames)
+    replace_file(
+        folder / "frames.jsonl", b"".join(orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in rows)
+    )
 
 
-def _refuse_other_run(run: Run, facts: Mapping[str, Any]) -> None:
-    stored, asked = fingerprint(run.facts), fingerprint(facts)
-    differences = [
-        _difference_line(key, asked[key], stored.get(key)) for key in asked if asked[key] != stored.get(key)
-    ]
-    if differences:
-        raise SetupProblem(
-            f"run '{run.run_id}' exists and is another experiment: {'; '.join(differences[:3])}. "
-            "Choose another run_id, or the same parameters to continue it"
-        )
-
-
-def _difference_line(key: str, asked: Any, stored: Any) -> str:
-    if key in ("prompt text", "canary prompt", "frame images"):  # hashes tell a reader nothing
-        return f"other {key} than on file"
-    return f"{key} is {_short(asked)}, on file {_short(stored)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def _frame_row(frame: Frame) -> dict:
-    return {**asdict(frame), "image_path": str(frame.image_path)}
-
-
-def _read_reference(row: dict | None) -> Reference | None:
-    if row is None:
-        return None
-    lists = {key: None if row[key] is None else tuple(row[key]) for key in ("apps", "topics")}
-    return Reference(**{**row, **lists})
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs, in one step: the file is whole or absent."""
+    option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    replace_file(path, orjson.dumps(value, option=option, default=str) + b"\n")

@@ -1,22 +1,97 @@
-"""Server and machine figures sampled beside the requests, in a process of their own.
+"""Servers and machine beside the requests, sampled by a process of its own."""
 
-Names are loaded when first used, so that the sampling process does not load pandas.
-"""
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
-import importlib
-from typing import Any
+import httpx
+import pandas as pd
 
-_ROOM_OF = {
-    "sampling": "process",
-    "snapshot_counters": "asking",
-    "summarize_telemetry": "tables",
-    "telemetry_table": "tables",
-}
+from poc_lib.params import PROJECT_ROOT, TELEMETRY_EVERY_S
+from poc_lib.records import Server, SetupProblem
+from poc_lib.runs import Run, append_event, telemetry_writer
+from poc_lib.telemetry.said import ask_server, routes_of
 
-__all__ = list(_ROOM_OF)
+TIMEOUT_S = 60.0  # vllm-mlx answers nothing while it reads images
+SNAPSHOT_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 3.0
+NUMBERS = (
+    *("sitting", "at_s", "num_running", "num_waiting", "requests_total", "output_tokens_total"),
+    *("answered_output_tokens_total", "mlx_active_gb", "mlx_peak_gb", "size_vram_gb", "context_length"),
+    *("rss_gb", "cpu_pct", "memory_available_gb", "swap_used_gb", "thermal"),
+    *("gpu_util_pct", "gpu_memory_gb", "gpu_power_w"),
+)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module 'poc_lib.telemetry' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"poc_lib.telemetry.{_ROOM_OF[name]}"), name)
+@contextmanager
+def sampling(
+    run: Run, servers: Iterable[Server], *, sitting: int, start_ns: int, api_key: str | None = None
+) -> Iterator[None]:
+    """Sample servers and machine into the run's telemetry.jsonl once a second for the length of a block.
+
+    Sampling that fails stops no measurement: it is noted in the run's events as telemetry_failed.
+    """
+    rows = [{k: v for k, v in asdict(server).items() if k != "concurrency"} for server in servers]
+    spec = {"servers": rows, "sitting": sitting, "start_ns": start_ns, "api_key": api_key}
+    spec |= {"every_s": TELEMETRY_EVERY_S, "timeout_s": TIMEOUT_S}
+    with telemetry_writer(run) as samples:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "poc_lib.telemetry"],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=samples,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # an interrupted cell must not take it along
+        )
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(spec).encode() + b"\n")
+            process.stdin.flush()
+        try:
+            yield
+        finally:
+            problem = _stop(process)
+            if problem:
+                with suppress(SetupProblem):  # a full disk, told by who writes replies
+                    append_event(run, "telemetry_failed", sitting=sitting, problem=problem)
+
+
+def _stop(process: subprocess.Popen) -> str | None:
+    """Close the lifeline and wait; the last line it complained with, None where all went well."""
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
+    finally:
+        said = process.stderr.read().decode(errors="replace").strip().splitlines()
+        process.stderr.close()
+    return None if process.returncode == 0 else (said or ["nothing on stderr"])[-1]
+
+
+async def snapshot_counters(server: Server, api_key: str | None = None) -> dict:
+    """The server's figures while it is idle: the difference of two is exact. {} where it tells nothing."""
+
+    def ask() -> dict:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        with httpx.Client(trust_env=False, timeout=SNAPSHOT_TIMEOUT_S, headers=headers) as client:
+            return ask_server(client, server, routes_of(server))
+
+    figures = await asyncio.to_thread(ask)
+    figures.pop("error", None)
+    return figures
+
+
+def telemetry_table(samples: Iterable[dict]) -> pd.DataFrame:
+    """One row a sample: source (server, machine, process), server, at_s (from the sitting's start), figures.
+
+    GB are 1e9 bytes; what is not known is NaN.
+    """
+    table = pd.DataFrame(list(samples)).reindex(columns=["source", "server", "error", "on_battery", *NUMBERS])
+    return table.astype(dict.fromkeys(NUMBERS, float))

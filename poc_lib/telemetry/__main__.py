@@ -1,38 +1,53 @@
-"""``python -m poc_lib.telemetry``: a spec on stdin, samples on stdout, the end when stdin closes.
+"""The sampling process: takes its spec on standard input and ends when that closes."""
 
-The parent gives the run's telemetry.jsonl as stdout. One write a sample: a kill leaves whole lines.
-"""
-
-import asyncio
-import os
+import json
 import sys
+import threading
+import time
 
+import httpx
 import orjson
 
-from poc_lib.telemetry.sampler import sample_until_eof
-from poc_lib.telemetry.spec import READY, Sample, decode_spec
-
-NICE = 10  # what is measured goes before the measuring of it
-STDIN, STDOUT, STDERR = 0, 1, 2
+from poc_lib.records import Server
+from poc_lib.telemetry.machine import machine_reader, memory_reader
+from poc_lib.telemetry.said import ask_server, routes_of
 
 
-def main() -> int:
-    """Sample until stdin closes; exit status 0."""
-    line = sys.stdin.buffer.readline()
-    if not line:  # the parent is gone already
-        return 0
-    os.nice(NICE)
-    asyncio.run(sample_until_eof(decode_spec(line), _write, STDIN, lambda: _say(STDERR, READY)))
-    return 0
+def main() -> None:
+    """Sample until standard input closes; one line a sample on standard output."""
+    spec = json.loads(sys.stdin.readline())
+    servers = [Server(**{**server, "concurrency": ()}) for server in spec["servers"]]
+    closed, writing = threading.Event(), threading.Lock()
+
+    def write(source: str, **figures: object) -> None:
+        at_s = round((time.perf_counter_ns() - spec["start_ns"]) / 1e9, 6)
+        line = {"sitting": spec["sitting"], "source": source, "at_s": at_s, **figures}
+        with writing:
+            sys.stdout.buffer.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            sys.stdout.buffer.flush()
+
+    def watch_server(server: Server) -> None:
+        routes, headers = routes_of(server), {}
+        if spec["api_key"]:
+            headers = {"authorization": f"Bearer {spec['api_key']}"}
+        with httpx.Client(trust_env=False, timeout=spec["timeout_s"], headers=headers) as client:
+            while routes and not closed.is_set():
+                write("server", server=server.name, **ask_server(client, server, routes))
+                closed.wait(spec["every_s"])
+
+    def watch_machine() -> None:
+        read, memory = machine_reader(), {server.name: memory_reader(server.url) for server in servers}
+        while not closed.is_set():
+            write("machine", **read())
+            for name, read_memory in memory.items():
+                if (rss_gb := read_memory()) is not None:
+                    write("process", server=name, rss_gb=rss_gb)
+            closed.wait(spec["every_s"])
+
+    for target, arguments in [(watch_machine, ()), *((watch_server, (server,)) for server in servers)]:
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+    sys.stdin.read()  # a lifeline: it closes with the process that measures, however that ends
+    closed.set()
 
 
-def _write(sample: Sample) -> None:
-    _say(STDOUT, orjson.dumps(sample, option=orjson.OPT_APPEND_NEWLINE))
-
-
-def _say(descriptor: int, data: bytes) -> None:
-    os.write(descriptor, data)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main()

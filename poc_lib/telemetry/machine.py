@@ -1,85 +1,132 @@
-"""This machine's load and memory, and the memory of a server's processes. Best effort, no root needed."""
+"""This machine's load, memory, heat and power, and a server's memory. Best effort, no root."""
 
-import ipaddress
+import shutil
+import subprocess
+import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 
-import httpx
+import orjson
 import psutil
 
-LOOK_AGAIN_S = 10.0  # Ollama starts its runner, which holds the model, with the first request
-SEARCH_AGAIN_S = 60.0  # a search looks at every process: tens of milliseconds
+from poc_lib.client.identity import find_listener
+from poc_lib.telemetry.said import number
+
+SLOW_EVERY_S = 10.0  # what costs a process each time is asked this often
+LOOK_AGAIN_S = 20.0  # Ollama starts its runner, which holds the model, with the first request
 
 
-@dataclass(slots=True)
-class ServerProcesses:
-    """The processes of one local server: the one that listens, and its children."""
+def machine_reader() -> Callable[[], dict]:
+    """A function that gives the machine's figures now.
 
-    port: int
-    processes: list[psutil.Process] = field(default_factory=list)
-    looked_at_s: float = float("-inf")  # time.monotonic
+    cpu_pct, memory_available_gb, swap_used_gb, on_battery; where known gpu_util_pct, gpu_memory_gb,
+    gpu_power_w and, on macOS, thermal: the share of full speed that the system allows, in % (pmset -g therm).
+    """
+    psutil.cpu_percent()  # the first call has nothing to compare with
+    gpu, slow, asked_s = _nvidia() or _macmon(), {}, float("-inf")
 
+    def read() -> dict:
+        nonlocal slow, asked_s
+        if time.monotonic() - asked_s > SLOW_EVERY_S:
+            slow, asked_s = _thermal(), time.monotonic()
+        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+        plugged = None if battery is None else battery.power_plugged
+        figures = {
+            "cpu_pct": psutil.cpu_percent(),
+            "memory_available_gb": psutil.virtual_memory().available / 1e9,
+            "swap_used_gb": psutil.swap_memory().used / 1e9,
+            "on_battery": None if plugged is None else not plugged,
+        }
+        known = figures | slow | (gpu() if gpu else {})
+        return {name: value for name, value in known.items() if value is not None}
 
-def read_machine() -> dict:
-    """CPU % of all cores since the last call, memory in GB, CPU seconds that this process has used."""
-    memory = psutil.virtual_memory()
-    return {
-        "cpu_pct": psutil.cpu_percent(),
-        "memory_used_gb": memory.used / 1e9,
-        "memory_available_gb": memory.available / 1e9,
-        "sampler_cpu_s": round(time.process_time(), 4),
-    }
-
-
-def local_port(url: str) -> int | None:
-    """The port of a server on this machine; None for any other."""
-    parsed = httpx.URL(url)
-    if parsed.host != "localhost":
-        try:
-            if not ipaddress.ip_address(parsed.host).is_loopback:
-                return None
-        except ValueError:  # a name, not an address
-            return None
-    return parsed.port or (443 if parsed.scheme == "https" else 80)
+    return read
 
 
-def read_rss_gb(server: ServerProcesses) -> float | None:
-    """Resident memory of the server and its children in GB; None when it is not found or not permitted.
+def memory_reader(url: str) -> Callable[[], float | None]:
+    """A function that gives a local server's resident memory in GB, its children's included.
 
     On Apple silicon, memory that only the GPU uses is not in it: MLX's own figures are better there.
     """
-    if time.monotonic() - server.looked_at_s > (LOOK_AGAIN_S if server.processes else SEARCH_AGAIN_S):
-        server.processes = _find_processes(server)
-        server.looked_at_s = time.monotonic()
-    sizes = [size for process in server.processes if (size := _rss_gb(process)) is not None]
-    return sum(sizes) if sizes else None
+    processes: list[psutil.Process] = []
+    looked_s = float("-inf")
+
+    def read() -> float | None:
+        nonlocal looked_s
+        if time.monotonic() - looked_s > LOOK_AGAIN_S:
+            looked_s, listener = time.monotonic(), find_listener(url)
+            processes.clear()
+            with suppress(psutil.Error):
+                processes.extend([listener, *listener.children(recursive=True)] if listener else [])
+        sizes = []
+        for process in processes:
+            with suppress(psutil.Error):
+                sizes.append(process.memory_info().rss / 1e9)
+        return sum(sizes) if sizes else None
+
+    return read
 
 
-def _find_processes(server: ServerProcesses) -> list[psutil.Process]:
-    known = server.processes[0] if server.processes and server.processes[0].is_running() else None
-    listener = known or _find_listener(server.port)
-    if listener is None:
-        return []
+def _thermal() -> dict:
+    if sys.platform != "darwin":
+        return {}
     try:
-        return [listener, *listener.children(recursive=True)]
-    except psutil.Error:
-        return [listener]
+        said = subprocess.run(
+            ["pmset", "-g", "therm"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return parse_therm(said.stdout)
 
 
-def _find_listener(port: int) -> psutil.Process | None:
-    # One process after the other: psutil.net_connections() needs root on macOS.
-    for process in psutil.process_iter():
-        try:
-            sockets = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
-        if any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets):
-            return process
-    return None
+def parse_therm(text: str) -> dict:
+    """``pmset -g therm``: the share of full speed allowed; a system that notes no limit allows 100 %."""
+    limits = [line.partition("=")[2].strip() for line in text.splitlines() if "CPU_Speed_Limit" in line]
+    return {"thermal": float(limits[0]) if limits and limits[0].isdigit() else 100.0}
 
 
-def _rss_gb(process: psutil.Process) -> float | None:
+def _nvidia() -> Callable[[], dict] | None:
     try:
-        return process.memory_info().rss / 1e9
-    except psutil.Error:
+        import pynvml
+    except ImportError:  # not installed on macOS
         return None
+    try:
+        pynvml.nvmlInit()
+        gpus = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:  # no driver, no GPU, or not permitted
+        return None
+
+    def read() -> dict:
+        used, memory, power = [], [], []
+        for gpu in gpus:
+            with suppress(pynvml.NVMLError):  # e.g. no utilisation of a partitioned GPU
+                used.append(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu)
+                memory.append(pynvml.nvmlDeviceGetMemoryInfo(gpu).used / 1e9)
+                power.append(pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3)
+        if not used:
+            return {}
+        return {"gpu_util_pct": max(used), "gpu_memory_gb": sum(memory), "gpu_power_w": sum(power)}
+
+    return read if gpus else None
+
+
+def _macmon() -> Callable[[], dict] | None:
+    """macmon's own samples, one line a call; it must be on the PATH (it needs no root)."""
+    path = shutil.which("macmon")
+    if path is None:
+        return None
+
+    def read() -> dict:
+        try:
+            said = subprocess.run(
+                [path, "pipe", "-s", "1", "-i", "200"], capture_output=True, timeout=3, check=False
+            )
+            line = orjson.loads(said.stdout.splitlines()[0])
+        except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
+            return {}
+        usage = line.get("gpu_usage")
+        ratio = usage[1] if isinstance(usage, list) and len(usage) == 2 else line.get("gpu_active_ratio")
+        return {"gpu_util_pct": ratio and 100 * ratio, "gpu_power_w": number(line, "gpu_power")}
+
+    return read

@@ -1,0 +1,130 @@
+"""A code for every image: a strip above the frame that the answer must repeat, and the judgement of it.
+
+The strip is plain and one unit high (32 px at 1,024 px of width); each character stands in a square cell of
+one unit, from the left edge on: a patch of its own for a model that sees patches of 32 px.
+"""
+
+import random
+import re
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from poc_lib.records import SetupProblem
+
+ALPHABET = "CDFHJKLMNPRTVWX234679"  # no look-alikes (0 O Q, 1 I, 2 Z, 5 S, 8 B, 6 G, V U Y) and no vowels
+LENGTH = 6
+APART = 3  # edits between any two codes of a run: one misread character still tells them apart
+LIGHT, DARK = 245, 16  # grey levels of ground and ink; which is which follows the frame's top
+LIKENESS = 0.85  # least correlation of a cell with its character; JPEG of quality 80 keeps 0.98
+
+PROOF_FIELD = " | code: <the six characters in the strip at the very top of the image>"
+PROOF_SENTENCE = (
+    "The code stands at the very top of the image, in a plain strip: six capital letters and digits from the "
+    "left edge on. Copy it exactly; write none if there is no strip."
+)
+FORM_LINE = re.compile(r"^.*\bdescription:.*\|.*\btopics:.*$", re.MULTILINE | re.IGNORECASE)
+CODE_FIELD = re.compile(r"\bcode[\s\"'*_`]*[:=]\s*([^|\r\n]*)", re.IGNORECASE)
+
+
+class CodeRead(NamedTuple):
+    """An answer's code: the characters read, whose they are, and the other code when it is not its own."""
+
+    read: str | None
+    whose: Literal["own", "other", "none"]
+    other: str | None
+
+
+def unit_of(width: int) -> int:
+    """Return the strip's height and a cell's side in px for a frame `width` px wide."""
+    return 32 * max(1, round(width / 1024))
+
+
+def draw_codes(n: int, seed: str, taken: Collection[str] = ()) -> list[str]:
+    """Draw `n` codes at least APART edits from each other and from `taken`; SetupProblem without room."""
+    rng, codes, refused = random.Random(seed), list(taken), 0
+    while len(codes) < n + len(taken):
+        code = "".join(rng.choices(ALPHABET, k=LENGTH))
+        if not process.extractOne(code, codes, scorer=Levenshtein.distance, score_cutoff=APART - 1):
+            codes.append(code)
+        elif (refused := refused + 1) > 20 * n + 1000:
+            raise SetupProblem(f"{len(codes)} codes drawn, {n + len(taken)} needed: use fewer frames.")
+    return codes[len(taken) :]
+
+
+def stamp_image(image: Image.Image, code: str) -> Image.Image:
+    """Return an RGB copy of the frame with `code` in a strip above it; SetupProblem if it is too narrow."""
+    unit, frame = unit_of(image.width), image.convert("RGB")
+    if frame.width < LENGTH * unit:
+        raise SetupProblem(f"A frame is {frame.width} px wide, a code needs {LENGTH * unit}: widen it.")
+    top = frame.crop((0, 0, frame.width, min(unit, frame.height))).convert("L")
+    grey = top.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    ground, ink = (LIGHT, DARK) if grey >= 128 else (DARK, LIGHT)
+    stamped = Image.new("RGB", (frame.width, frame.height + unit), (ground,) * 3)
+    stamped.paste(frame, (0, unit))
+    for place, character in enumerate(code):
+        stamped.paste((ink,) * 3, (place * unit, 0), _glyph(character, unit))
+    return stamped
+
+
+def read_strip(image: Image.Image) -> str | None:
+    """Read a stamped image's code by comparing its cells with the drawn characters; None if there is none."""
+    unit = unit_of(image.width)
+    cells = np.asarray(image.crop((0, 0, LENGTH * unit, unit)).convert("L"), dtype=float)
+    cells = cells.reshape(unit, LENGTH, unit).swapaxes(0, 1).reshape(LENGTH, -1)
+    glyphs = np.stack([np.asarray(_glyph(character, unit), dtype=float).ravel() for character in ALPHABET])
+    likeness = _centred(cells) @ _centred(glyphs).T
+    likeness *= np.sign(likeness.sum())  # light ink correlates positively, dark ink negatively
+    if likeness.max(axis=1).min() < LIKENESS:
+        return None
+    return "".join(ALPHABET[best] for best in likeness.argmax(axis=1))
+
+
+def judge_code(text: str, own: str, others: Sequence[str]) -> CodeRead:
+    """Say whose code the answer carries: that of `own` and `others` within one edit of what it reads."""
+    read = _code_in(text)
+    if read and Levenshtein.distance(read, own) <= 1:
+        return CodeRead(read, "own", None)
+    near = read and process.extractOne(read, others, scorer=Levenshtein.distance, score_cutoff=1)
+    return CodeRead(read, "other", near[0]) if near else CodeRead(read, "none", None)
+
+
+def proof_prompt(prompt: str) -> str:
+    """Return `prompt` with the code asked for (once): in the app's one-line form as last field, else last."""
+    if PROOF_SENTENCE in prompt:
+        return prompt
+    if not (forms := list(FORM_LINE.finditer(prompt))):
+        return f"{prompt.rstrip()}\n\nEnd with one more line,{PROOF_FIELD[2:]}\n{PROOF_SENTENCE}\n"
+    end = forms[-1].end()
+    return f"{prompt[:end].rstrip()}{PROOF_FIELD}\n{PROOF_SENTENCE}{prompt[end:]}"
+
+
+def _code_in(text: str) -> str | None:
+    fields = CODE_FIELD.findall(text)
+    for field in reversed(fields):
+        tokens = re.findall(r"(?<![A-Z0-9])[A-Z0-9]{5,7}(?![A-Z0-9])", field.upper())
+        joined = re.sub(r"[\W_]", "", field.upper())
+        if tokens or LENGTH - 1 <= len(joined) <= LENGTH + 1:
+            return max(tokens or [joined], key=lambda token: sum(c in ALPHABET for c in token) / len(token))
+    lone = set(re.findall(rf"(?<!\w)[{ALPHABET}]{{{LENGTH}}}(?!\w)", text))
+    return lone.pop() if len(lone) == 1 and not fields else None
+
+
+@lru_cache(maxsize=256)
+def _glyph(character: str, unit: int) -> Image.Image:
+    cell, font, stroke = Image.new("L", (unit, unit)), ImageFont.load_default(unit * 0.9), unit // 32
+    draw = ImageDraw.Draw(cell)
+    left, top, right, bottom = draw.textbbox((0, 0), character, font=font, stroke_width=stroke)
+    middle = (unit - left - right) / 2, (unit - top - bottom) / 2
+    draw.text(middle, character, fill=255, font=font, stroke_width=stroke)
+    return cell
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

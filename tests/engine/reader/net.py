@@ -1,0 +1,152 @@
+"""Qwen3-VL's forward pass in JAX, under mlx_vlm's parameter names, shaped as model/config.json says."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+MODEL = Path(__file__).with_name("model")
+CONFIG = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
+TEXT, VISION, VOCABULARY = CONFIG["text_config"], CONFIG["vision_config"], CONFIG["vocab_size"]
+WIDTH, CELL, GRID = 1024, 32, math.isqrt(VISION["num_position_embeddings"])  # px, px, learned places a side
+LAYER, BLOCK, MERGER = "language_model.model.layers.{}.", "vision_tower.blocks.{}.", "vision_tower.merger."
+PATCH, PLACES, FINAL = "vision_tower.patch_embed.proj", "vision_tower.pos_embed", "language_model.model.norm"
+EMBED = "language_model.model.embed_tokens"
+
+
+def init_params(seed: int) -> dict[str, np.ndarray]:
+    """Draw the first weights: matrices normal, norms one, biases (of the vision part) zero."""
+    rng, d, v = np.random.default_rng(seed), TEXT["hidden_size"], VISION["hidden_size"]
+    inner, wide, size = TEXT["intermediate_size"], VISION["intermediate_size"], TEXT["head_dim"]
+    query, key = TEXT["num_attention_heads"] * size, TEXT["num_key_value_heads"] * size
+    shapes = {PATCH: (v, 2, 16, 16, 3), PLACES: (GRID * GRID, v), EMBED: (VOCABULARY, d), FINAL: (d,)}
+    shapes |= {
+        MERGER + "norm": (v,),
+        MERGER + "linear_fc1": (4 * v, 4 * v),
+        MERGER + "linear_fc2": (d, 4 * v),
+    }
+    block = {"norm1": (v,), "norm2": (v,), "attn.qkv": (3 * v, v), "attn.proj": (v, v)}
+    block |= {"mlp.linear_fc1": (wide, v), "mlp.linear_fc2": (v, wide)}
+    layer = {"self_attn.q_proj": (query, d), "self_attn.k_proj": (key, d), "self_attn.v_proj": (key, d)}
+    layer |= {"self_attn.o_proj": (d, query), "self_attn.q_norm": (size,), "self_attn.k_norm": (size,)}
+    layer |= {"mlp.gate_proj": (inner, d), "mlp.up_proj": (inner, d), "mlp.down_proj": (d, inner)}
+    layer |= {"input_layernorm": (d,), "post_attention_layernorm": (d,)}
+    shapes |= {BLOCK.format(i) + name: s for i in range(VISION["depth"]) for name, s in block.items()}
+    shapes |= {
+        LAYER.format(i) + name: s for i in range(TEXT["num_hidden_layers"]) for name, s in layer.items()
+    }
+    params = {}
+    for name, shape in shapes.items():
+        scale = 0.02 if name in (PLACES, EMBED) else math.prod(shape[1:]) ** -0.5
+        drawn = rng.standard_normal(shape) * scale if len(shape) > 1 else np.ones(shape)
+        params[name + ".weight"] = drawn.astype(np.float32)
+        if name.startswith("vision") and name != PLACES:
+            params[name + ".bias"] = np.zeros(shape[0], np.float32)
+    return params
+
+
+def _linear(p, name, x):
+    return x @ p[name + ".weight"].T + p.get(name + ".bias", 0)
+
+
+def _rms_norm(p, name, x):
+    return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6) * p[name + ".weight"]
+
+
+def _layer_norm(p, name, x):
+    return _rms_norm(p, name, x - x.mean(-1, keepdims=True)) + p[name + ".bias"]
+
+
+def _rotate(x, angles):
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = (f(angles).astype(np.float32)[:, None] for f in (np.cos, np.sin))
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def _attend(q, k, v, mask=True):
+    q, k, v = (y.transpose(0, 2, 1, 3) for y in (q, k, v))
+    k, v = (jnp.repeat(y, q.shape[1] // y.shape[1], axis=1) for y in (k, v))
+    scores = jnp.where(mask, q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5, -1e9)
+    out = (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3)
+    return out.reshape(*out.shape[:2], -1)
+
+
+def see(p, pixels):
+    """Turn uint8 pixels (b, height, width, 3) into image tokens (b, height / 32 × width / 32, d)."""
+    b, rows, cols, size = len(pixels), pixels.shape[1] // CELL, pixels.shape[2] // CELL, VISION["hidden_size"]
+    x = (pixels.astype(jnp.float32) / 255 - 0.5) / 0.5
+    x = x.reshape(b, rows, 2, 16, cols, 2, 16, 3).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, -1, 768)
+    weight = p[PATCH + ".weight"].sum(1)  # both pictures of a pair in time are the same
+    x = x @ weight.reshape(size, 768).T + p[PATCH + ".bias"]
+
+    def ordered(grid):  # as the processor orders patches: four by four
+        return grid.reshape(rows, 2, cols, 2, -1).swapaxes(1, 2).reshape(rows * cols * 4, -1)
+
+    places = [np.linspace(0, GRID - 1, n)[:, None] for n in (2 * rows, 2 * WIDTH // CELL)]
+    along, across = (np.maximum(0, 1 - np.abs(at - np.arange(GRID))).astype(np.float32) for at in places)
+    learned = p[PLACES + ".weight"].reshape(GRID, GRID, size)
+    x = x + ordered(jnp.einsum("hi,wj,ijd->hwd", along, across[: 2 * cols], learned))
+    heads, head = VISION["num_heads"], size // VISION["num_heads"]
+    steps = 10000.0 ** -(np.arange(0, head // 2, 2) / (head // 2))
+    place = ordered(np.moveaxis(np.indices((2 * rows, 2 * cols)), 0, -1))
+    angles = (place[..., None] * steps).reshape(len(place), -1)
+    for i in range(VISION["depth"]):
+        at = BLOCK.format(i)
+        qkv = _linear(p, at + "attn.qkv", _layer_norm(p, at + "norm1", x)).reshape(b, -1, 3, heads, head)
+        seen = _attend(_rotate(qkv[:, :, 0], angles), _rotate(qkv[:, :, 1], angles), qkv[:, :, 2])
+        x = x + _linear(p, at + "attn.proj", seen)
+        inner = _linear(p, at + "mlp.linear_fc1", _layer_norm(p, at + "norm2", x))
+        x = x + _linear(p, at + "mlp.linear_fc2", jax.nn.gelu(inner, approximate=True))
+    x = _layer_norm(p, MERGER + "norm", x).reshape(b, rows * cols, -1)
+    inner = jax.nn.gelu(_linear(p, MERGER + "linear_fc1", x), approximate=False)
+    return _linear(p, MERGER + "linear_fc2", inner)
+
+
+def forward(p, prompt, pixels, tail):
+    """Return logits at the tail's positions: the batch's `prompt` (t), then the image, then `tail` (b, n).
+
+    Pixels narrower than WIDTH count as the left part of a picture of that width: a cheap start for training.
+    """
+    rows, cols, section = (
+        pixels.shape[1] // CELL,
+        pixels.shape[2] // CELL,
+        TEXT["rope_scaling"]["mrope_section"],
+    )
+    embed, t, n, size = p[EMBED + ".weight"], len(prompt), tail.shape[1], TEXT["head_dim"]
+    head, x = embed[prompt][None], jnp.concatenate([see(p, pixels), embed[tail]], axis=1)
+    image = np.indices((1, rows, cols)).reshape(3, -1)  # time, row and column of each token
+    after = np.broadcast_to(max(rows, WIDTH // CELL) + np.arange(n), (3, n))
+    places = t + np.concatenate([image, after], axis=1)
+    axes = [i % 3 if i < section[i % 3] * 3 else 0 for i in range(size // 2)]  # time, height, width in turn
+    steps = TEXT["rope_theta"] ** -(np.arange(0, size, 2) / size)
+    at_head, at_x, mask = (
+        np.arange(t)[:, None] * steps,
+        places[axes].T * steps,
+        np.tri(x.shape[1], t + x.shape[1], t),
+    )
+    for i in range(TEXT["num_hidden_layers"]):
+        at, own = LAYER.format(i), LAYER.format(i) + "self_attn."
+
+        def project(h, angles, at=at, own=own):
+            h = _rms_norm(p, at + "input_layernorm", h)
+            q, k, v = (_linear(p, f"{own}{c}_proj", h).reshape(*h.shape[:2], -1, size) for c in "qkv")
+            q, k = _rms_norm(p, own + "q_norm", q), _rms_norm(p, own + "k_norm", k)
+            return _rotate(q, angles), _rotate(k, angles), v
+
+        def finish(h, seen, at=at, own=own):
+            h = h + _linear(p, own + "o_proj", seen)
+            m = _rms_norm(p, at + "post_attention_layernorm", h)
+            gate = jax.nn.silu(_linear(p, at + "mlp.gate_proj", m))
+            return h + _linear(p, at + "mlp.down_proj", gate * _linear(p, at + "mlp.up_proj", m))
+
+        (hq, hk, hv), (q, k, v) = project(head, at_head), project(x, at_x)
+        k, v = (jnp.concatenate([jnp.repeat(a, len(x), 0), b], 1) for a, b in ((hk, k), (hv, v)))
+        if i == TEXT["num_hidden_layers"] - 1:  # what prompt and image become in the last layer, nobody reads
+            x, q, mask = x[:, -n:], q[:, -n:], mask[-n:]
+        else:
+            head = finish(head, _attend(hq, hk, hv, np.tri(t, dtype=bool)))
+        x = finish(x, _attend(q, k, v, mask > 0))
+    return _rms_norm(p, FINAL, x) @ embed.T

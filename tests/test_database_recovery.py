@@ -1,0 +1,205 @@
+"""The sample: spread over time; missing images cut again from the video, into our own folder alone."""
+
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from poc_lib.database import select_frames
+from poc_lib.database.recovery import spread
+from poc_lib.images import LOOKS_DIFFERENT_BITS, look, look_distance
+from poc_lib.records import SetupProblem
+from tests.schemas import add_rows, make_database, make_image, make_recording, observation, recording, shot
+
+
+def grey(second: int) -> int:
+    return 20 + 18 * second
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """Twelve seconds at five pictures a second; the grey tells the second."""
+    path = tmp_path_factory.mktemp("video") / "output.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.codec_context.gop_size = 20
+        for i in range(60):
+            picture = Image.new("RGB", (1280, 720), (grey(i // 5),) * 3)
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+def make(tmp_path: Path, video_path: Path | str | None, *times_s: float, ids=(), image="gone.jpg") -> Path:
+    """A database of one recording with frames at ``times_s`` whose images are gone."""
+    (tmp_path / "app").mkdir()
+    path = make_database(tmp_path / "app" / "escribano.db")
+    add_rows(path, "recordings", recording(video_path=str(video_path) if video_path else None))
+    rows = zip(ids or [f"o/{i}" for i in range(len(times_s))], times_s, strict=True)
+    add_rows(path, "observations", *(observation(name, at, tmp_path / "purged" / image) for name, at in rows))
+    return path
+
+
+def make_damaged(path: Path) -> Path:
+    """An image whose header is fine: the damage shows when it is decoded."""
+    path.parent.mkdir(exist_ok=True)
+    Image.effect_noise((200, 200), 90).save(path, format="PNG")
+    path.write_bytes(path.read_bytes()[:9000])
+    return path
+
+
+def test_missing_images_are_cut_at_their_own_moments_at_the_apps_width(tmp_path, video):
+    seconds = {0.0: 0, 2.5: 2, 2.95: 3, 3.5: 3, 9.1: 9, 11.8: 11, 12.0: 11}  # 2.95 is between two pictures
+    path = make(tmp_path, video, *seconds)
+    chosen = select_frames(path, "r1", 0, tmp_path / "out")
+    assert [frame.timestamp_s for frame in chosen.frames] == list(seconds)
+    for frame in chosen.frames:
+        assert frame.recovered
+        assert frame.reference is not None
+        assert frame.image_path.parent == tmp_path / "out"
+        with Image.open(frame.image_path) as image:
+            assert image.size == (frame.width, frame.height) == (1024, 576)
+            assert abs(image.convert("L").getpixel((5, 5)) - grey(seconds[frame.timestamp_s])) <= 6
+    assert chosen.counts == {"frames": 7, "usable": 7, "in the sample": 7, "cut again from the video": 7}
+
+
+def test_no_id_leads_out_of_the_folder_and_like_ids_get_files_of_their_own(tmp_path, video):
+    ids = ["../x", "/etc/x", str(tmp_path / "y"), "a/b", "a:b", "x" * 5000, "nul\0", "..", "frame.part"]
+    path = make(tmp_path, video, *[1.0] * len(ids), ids=ids)
+    before = {file for file in tmp_path.rglob("*") if file.is_file()}
+    frames = select_frames(path, "r1", 0, tmp_path / "deep" / "out").frames
+    assert sorted(frame.frame_id for frame in frames) == sorted(ids)
+    written = {file for file in tmp_path.rglob("*") if file.is_file()} - before
+    assert written == {frame.image_path for frame in frames}
+    assert {file.parent for file in written} == {tmp_path / "deep" / "out"}
+    assert len(written) == len(ids)
+
+
+def test_only_what_the_sample_needs_is_cut_and_nothing_twice(tmp_path, video):
+    path = make(tmp_path, video, *range(12))
+    first = select_frames(path, "r1", 3, tmp_path / "out")
+    assert [frame.timestamp_s for frame in first.frames] == [0, 5, 10]
+    assert (first.counts["usable"], first.counts["cut again from the video"], first.whole) == (12, 3, False)
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
+    assert len(times) == 3
+    assert select_frames(path, "r1", 3, tmp_path / "out") == first
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()} == times
+
+
+@pytest.mark.parametrize(("make_file", "recovered"), [(make_image, False), (make_damaged, True)])
+def test_an_image_that_can_be_sent_is_left_alone_and_a_damaged_one_is_cut_again(
+    tmp_path, video, make_file, recovered
+):
+    image = make_file(tmp_path / "purged" / "here.jpg")
+    (frame,) = select_frames(make(tmp_path, video, 1.0, image="here.jpg"), "r1", 0, tmp_path / "out").frames
+    assert (frame.recovered, (tmp_path / "out").exists()) == (recovered, recovered)
+    assert (frame.image_path == image) is not recovered
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (
+            b"no video",
+            "image missing, and its video cannot be decoded (Invalid data found when processing input)",
+        ),
+        (None, "image missing"),
+        ("sound", "image missing, and its video has no picture of this moment"),
+    ],
+)
+def test_a_frame_that_cannot_be_recovered_says_why(tmp_path, content, why):
+    broken = tmp_path / "broken.wav"
+    if content == "sound":
+        with av.open(str(broken), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+            silence = av.AudioFrame(format="s16", layout="mono", samples=800)
+            silence.sample_rate = 8000
+            container.mux(stream.encode(silence))
+    elif content:
+        broken.write_bytes(content * 100)
+    with pytest.raises(SetupProblem) as caught:
+        select_frames(make(tmp_path, broken, 1.0), "r1", 0, tmp_path / "out")
+    assert f"1 × not usable: {why}, e.g. gone.jpg" in str(caught.value)
+
+
+def test_a_moment_behind_the_end_of_the_video_is_lost_and_the_others_are_not(tmp_path, video):
+    chosen = select_frames(make(tmp_path, video, 1.0, 40.0, 2e11), "r1", 0, tmp_path / "out")
+    assert [frame.timestamp_s for frame in chosen.frames] == [1.0]
+    why = "image missing, and its video has no picture of this moment, e.g. gone.jpg"
+    assert chosen.counts[f"not usable: {why}"] == 2
+
+
+@pytest.mark.parametrize("video_path", [None, "/nowhere/v.mp4", "~no-such-user/v.mp4", "x" * 5000])
+def test_where_there_is_no_video_the_counts_say_so(tmp_path, video_path):
+    path = make(tmp_path, video_path, 1.0)
+    add_rows(path, "observations", observation("here", 2.0, make_image(tmp_path / "here.jpg")))
+    counts = select_frames(path, "r1", 0, tmp_path / "out").counts
+    assert counts["not usable: image missing, e.g. gone.jpg"] == 1
+    assert counts["cut again (there is no video)"] == 0
+    add_rows(path, "frames", shot("f", 1_795_176_000.0, tmp_path / "gone.jpg"))  # nor has the recorder any
+    with pytest.raises(SetupProblem, match=r"image missing, e\.g\. gone\.jpg"):
+        select_frames(path, "2026-11-20T00:00Z/2026-11-21T00:00Z", 0, tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["app", "home/.escribano", "home/.escribano/frames/x", "app/escribano.db"])
+def test_escribanos_own_folders_are_never_written(tmp_path, video, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = make(tmp_path, video, 1.0)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SetupProblem, match=r"is Escribano's: recover images|cannot be written"):
+        select_frames(path, "r1", 0, tmp_path / folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("times_s", "n", "chosen"),
+    [
+        ([0, 1, 2, 3, 4, 5, 50, 100], 3, [0, 50, 100]),  # over time, not over rows
+        ([0, 1, 2, 1000], 3, [0, 2, 1000]),
+        ([0, 10, 20, 1000, 1010, 1020], 4, [0, 20, 1000, 1020]),  # a gap gathers no neighbours
+        ([0, 1, 2], 5, [0, 1, 2]),
+        ([7, 7, 7, 7, 7], 3, [7, 7, 7]),
+        ([1, 2], 1, [1]),
+        ([], 4, []),
+    ],
+)
+def test_a_sample_spreads_over_time_and_never_repeats_a_frame(times_s, n, chosen):
+    indices = spread(times_s, n)
+    assert [times_s[index] for index in indices] == chosen
+    assert len(set(indices)) == len(indices)
+
+
+def test_all_usable_frames_take_part_up_to_500_and_as_many_as_asked_for(tmp_path):
+    path = make_recording(tmp_path, n_frames=610)
+    for wanted, n in ((0, 500), (600, 600), (9999, 610)):
+        chosen = select_frames(path, "r1", wanted)
+        assert (len(chosen.frames), chosen.whole) == (n, n == 610)
+        assert chosen.counts == {"frames": 610, "usable": 610, "in the sample": n}
+        assert [frame.timestamp_s for frame in chosen.frames] == sorted(
+            {f.timestamp_s for f in chosen.frames}
+        )
+    assert chosen.frames[-1].label == "frame 610 · 101:30"
+
+
+def test_a_frame_that_turns_out_broken_gives_its_place_to_another(tmp_path):
+    path = make_recording(tmp_path, n_frames=3)
+    add_rows(path, "observations", observation("damaged", 900.0, make_damaged(tmp_path / "damaged.png")))
+    chosen = select_frames(path, "r1", 2)
+    assert [frame.frame_id for frame in chosen.frames] == ["o0", "o2"]
+    assert chosen.counts["not usable: image damaged, e.g. damaged.png"] == 1
+
+
+def test_looks_tell_screens_apart_and_outlast_another_size():
+    def screen(seed: int) -> Image.Image:
+        image = Image.new("L", (1024, 576), 230)
+        for i in range(40):
+            x, y = (seed * 131 + i * 197) % 900, (seed * 57 + i * 83) % 500
+            image.paste(30 + 5 * (i % 9), (x, y, x + 90, y + 40))
+        return image
+
+    assert len(look(screen(1))) == 16
+    assert look_distance(look(screen(1)), look(screen(1).resize((512, 288)))) < LOOKS_DIFFERENT_BITS
+    assert look_distance(look(screen(1)), look(screen(2))) >= LOOKS_DIFFERENT_BITS
+    assert look_distance("0" * 16, "f" * 16) == 64

@@ -1,0 +1,119 @@
+"""The faults that can be planted in a simulated server come out as planted, and nothing else does."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import orjson
+import pytest
+
+from demo.faults import FAULTS, parse_faults
+from demo.server import start
+from poc_lib.client.stamp import draw_codes, proof_prompt
+from poc_lib.records import SetupProblem
+from tests.demo_kit import CHAT, PROMPT, chat_body, demo, quote, screenshots, serving, stamped, text_of
+
+
+async def fate(client, image, own, codes):
+    """What came of a stamped screenshot: whose code the answer has, or what went wrong."""
+    try:
+        text = await text_of(client, image, proof_prompt(PROMPT))
+    except (httpx.HTTPError, AssertionError, orjson.JSONDecodeError) as error:
+        return type(error).__name__
+    code = text.rpartition(" | code: ")[2]
+    return (
+        "own" if code == own else "other" if code in codes else "none" if code == "none" else text and "half"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "in_flight", "expected"),
+    [
+        ("swap:1@4", 1, {"own": 8}),
+        ("swap:1@4", 4, {"other": 8}),
+        ("replay:1", 1, {"own": 1, "other": 7}),
+        ("duplicate", 4, {"none": 8}),
+        ("empty", 2, {"": 8}),
+        ("truncate:1", 2, {"half": 8}),
+        ("garbage", 2, {"JSONDecodeError": 8}),
+        ("cut", 2, {"RemoteProtocolError": 8}),
+        ("error:1@2", 1, {"own": 8}),
+        ("error", 1, {"AssertionError": 8}),
+        ("busy", 1, {"AssertionError": 8}),
+        ("blind", 2, {"none": 8}),
+        ("slow:3", 2, {"own": 8}),
+    ],
+)
+async def test_a_planted_fault_comes_out_as_planted(fault, in_flight, expected):
+    codes, found = draw_codes(8, fault), []
+    asked = [(stamped(i, code), code, codes) for i, code in enumerate(codes)]
+    async with serving(faults=[fault]) as client:
+        for i in range(0, 8, in_flight):
+            found += await asyncio.gather(*(fate(client, *what) for what in asked[i : i + in_flight]))
+    assert Counter(found) == expected
+
+
+async def test_a_share_is_a_share_and_a_swapped_answer_is_of_a_request_in_flight_together():
+    about = []
+    async with serving(faults=["swap:0.3@4"], seed=1) as client:
+        for begin in range(0, 48, 8):
+            texts = await asyncio.gather(*(text_of(client, screenshots()[begin + i]) for i in range(8)))
+            about += [next(i for i in range(48) if quote(i) in text) for text in texts]
+    wrong = [(victim, donor) for victim, donor in enumerate(about) if victim != donor]
+    assert 6 <= len(wrong) <= 24
+    assert all(victim // 8 == donor // 8 for victim, donor in wrong)
+
+
+async def test_clearing_the_cache_ends_a_replay():
+    async with serving(faults=["replay"]) as client:
+        texts = [await text_of(client, screenshots()[i]) for i in (0, 2)]
+        await client.delete("/cache")
+        texts.append(await text_of(client, screenshots()[2]))
+    assert [quote(i) in text for i, text in zip((0, 0, 2), texts, strict=True)] == [True] * 3
+
+
+async def test_the_answer_of_an_aborted_request_comes_out_for_the_next_one():
+    async with serving(faults=["stale", "slow:4"]) as client:
+        body = chat_body("openai", screenshots()[30])
+        async with client.stream("POST", CHAT["openai"], json=body) as reply:
+            await anext(line async for line in reply.aiter_lines() if '"content"' in line)
+        texts = [await text_of(client, screenshots()[40]) for _ in range(3)]
+    assert sum(quote(30) in text for text in texts) == 1
+    assert quote(40) in texts[-1]
+
+
+async def test_a_hanging_answer_never_ends_and_a_crash_ends_the_process():
+    async with serving(faults=["hang"]) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(CHAT["openai"], json=chat_body("openai", screenshots()[0]), timeout=1)
+    async with serving(faults=["crash_after:2"]) as client:
+        assert [bool(await text_of(client, image)) for image in screenshots()[:2]] == [True, True]
+        with pytest.raises(httpx.HTTPError):
+            await text_of(client, screenshots()[2])
+        await asyncio.sleep(0.3)
+        with pytest.raises(httpx.ConnectError):
+            await text_of(client, screenshots()[2])
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("swop:0.1", "did you mean 'swap'"),
+        ("xyz", "known are swap, replay"),
+        ("swap:2", "a share up to 1"),
+        ("swap:0.1@0", "requests in flight"),
+        ("swap:0.1@", "requests in flight"),
+        ("swap:nan", "a share up to 1"),
+        ("slow", "slow:2"),
+        ("crash_after:x", "crash_after:30"),
+    ],
+)
+def test_a_misspelt_fault_is_refused_before_anything_starts(text, hint):
+    with pytest.raises(SetupProblem, match=hint):
+        start("openai", "demo-vlm", demo().answers, faults=["swap:0.1", text])
+
+
+def test_every_fault_can_be_written():
+    faults = parse_faults([f"{name}:1@2" for name in FAULTS])
+    assert [fault.name for fault in faults] == list(FAULTS)
+    assert {(fault.amount, fault.at) for fault in faults} == {(1.0, 2)}

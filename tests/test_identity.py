@@ -1,0 +1,268 @@
+"""Who answers, and what its process tells: one clear line for whatever is not as it should be."""
+
+import asyncio
+import os
+import ssl
+import subprocess
+import sys
+import sysconfig
+
+import psutil
+import pytest
+
+from poc_lib.client import check_server, clear_cache, find_listener, identity, quantisation, replay_risk
+from poc_lib.records import Identity
+from tests.wire import KEEP_OPEN, KEY, json_pages, raw_server, response, server_at
+
+MODEL = "tiny-vlm"
+MODELS = {"/v1/models": {"object": "list", "data": [{"id": MODEL}, {"id": "other"}]}}
+HEALTH = {"/health": {"status": "healthy", "engine_type": "batched", "model_name": MODEL}}
+TAG = {"name": MODEL, "digest": "abc", "details": {"quantization_level": "Q4_K_M"}}
+OLLAMA = {
+    "/api/version": {"version": "0.12.6"},
+    "/api/tags": {"models": [TAG]},
+    "/api/show": {"capabilities": ["vision", "thinking"]},
+}
+APIS = ("openai", "ollama")
+
+
+def at(url, api="openai", **changes):
+    if api == "ollama":
+        return server_at(url, **({"name": "ollama", "role": "baseline", "api": api} | changes))
+    return server_at(f"{url}/v1", **changes)
+
+
+async def identity_of(answer, api="openai", **changes):
+    async with raw_server(answer) as (url, _):
+        return await asyncio.wait_for(check_server(at(url, api, **changes)), 20)
+
+
+def assert_one_clear_line(found, *words):
+    """What was found, a colon, what to do."""
+    said, colon, to_do = found.problem.partition(": ")
+    assert said
+    assert colon
+    assert to_do
+    assert "\n" not in found.problem
+    assert not [word for word in words if word not in found.problem]
+
+
+async def test_a_server_says_who_it_is_and_its_process_since_when():
+    found = await identity_of(json_pages(MODELS | HEALTH))
+    assert (found.problem, found.reachable, found.software) == (None, True, "vllm-mlx")
+    assert (found.models, found.simulated) == ((MODEL, "other"), False)
+    assert found.details["health"]["engine_type"] == "batched"
+    assert found.details["process"]["pid"] == os.getpid()
+    assert found.details["process"]["started"].startswith("20")
+    found = await identity_of(json_pages(OLLAMA), "ollama")
+    assert (found.problem, found.software, found.version) == (None, "ollama", "0.12.6")
+    assert found.details["capabilities"] == ["vision", "thinking"]
+    assert (found.details["digest"], found.details["quantisation"]) == ("abc", "Q4_K_M")
+    tags = {"/api/tags": {"models": [{"name": "llava:latest"}]}, "/api/show": b"[" * 100_000}
+    assert (await identity_of(json_pages(OLLAMA | tags), "ollama", model="llava")).problem is None
+
+
+LISTED = b'{"data": [{"id": "tiny-vlm"}]}'
+TOLD = [
+    (json_pages(MODELS | {"/health": {"simulated": True}}), None, None, True),
+    (json_pages(MODELS | {"/health": {"engine_type": "a", "version": "0.7.0"}}), "vllm-mlx", "0.7.0", False),
+    (json_pages(MODELS | {"/health": {"continuous_batching_enabled": True}}), "mlx-vlm", None, False),
+    ([response(200, LISTED, b"server: mlx_vlm/0.7.10")], "mlx-vlm", "0.7.10", False),
+    (json_pages(MODELS | {"/health": b"[" * 100_000}), None, None, False),
+    (json_pages(MODELS), None, None, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "software", "version", "simulated"), TOLD)
+async def test_what_a_server_tells_is_kept_and_what_it_does_not_is_unknown(
+    answer, software, version, simulated
+):
+    found = await identity_of(answer)
+    assert (found.problem, found.software, found.version) == (None, software, version)
+    assert found.simulated is simulated
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+MOVED = response(308, b"", b"location: https://me:pw@b/v1")
+STRANGE = [
+    b"<html>",
+    b"[]",
+    b'"hello"',
+    b"null",
+    b"{}",
+    b'{"data": 3}',
+    b'{"data": ["a"]}',
+    b"\xff",
+    b"[" * 100_000,
+]
+STRANGE += [b'{"data": [{"x": 1}], "version": 3}', b'{"data": [{"id": "\\ud800"}]}']
+PROBLEMS = [
+    ("openai", json_pages(MODELS), {"model": "typo"}, ["'typo'", "tiny-vlm, other", "set candidate_model"]),
+    ("ollama", json_pages(OLLAMA | {"/api/tags": {"models": None}}), {}, ["but none", "ollama pull tiny-v"]),
+    ("openai", json_pages({}), {}, ["HTTP 404", "ends in /v1"]),
+    ("ollama", json_pages(MODELS), {}, ["HTTP 404", "this is not Ollama"]),
+    ("openai", [response(401, b"{}")], {}, ["HTTP 401", "POC_API_KEY"]),
+    ("ollama", [response(403, b"{}")], {}, ["HTTP 403", "POC_API_KEY"]),
+    ("openai", [MOVED], {}, ["redirects", "to https://b/v1", "set candidate_url"]),
+    ("openai", [b"220 mail.example ESMTP\r\n\r\n"], {}, ["not understood", "candidate_url"]),
+    ("openai", [HEAD, b"x" * 5_000_000], {}, ["did not end", "more than 4000000"]),
+    ("openai", [HEAD, *[b" ", 0.05] * 400], {}, ["did not end", "no end"]),
+    ("ollama", [HEAD[:-2], *[b"a: b\r\n", 0.05] * 400], {}, ["does not answer", "wait until"]),
+    ("openai", [KEEP_OPEN], {}, ["takes connections", "wait until"]),
+    *[(api, [response(200, body)], {}, ["but not with", "_url"]) for api in APIS for body in STRANGE],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("api", "answer", "changes", "words"), PROBLEMS)
+async def test_a_server_that_is_odd_is_one_line_and_always_ends(api, answer, changes, words, monkeypatch):
+    monkeypatch.setattr(identity, "ASK_S", 0.6)
+    assert_one_clear_line(await identity_of(answer, api, **changes), *words)
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """A context whose certificate nobody trusts."""
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    return context
+
+
+async def test_a_certificate_that_nobody_trusts_and_a_server_without_tls_say_so(tls):
+    def greet(reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad\r\n\r\n")
+
+    for context, words in ((tls, ["certificate", "SSL_CERT_FILE"]), (None, ["not understood", "https?"])):
+        async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            assert_one_clear_line(await check_server(at(f"https://127.0.0.1:{port}")), *words)
+
+
+WRONG = [
+    "localhost:8000/v1",
+    "ftp://h/v1",
+    "http://",
+    "http://h:99999/v1",
+    "http://h:x/v1",
+    "http://[::1",
+    "",
+]
+WRONG += ["http://a\nb/v1", "/v1", "http://me:secret-word@h:x/v1", "http://me:a/secret-word@h/v1"]
+DOWN = [f"http://{host}/v1" for host in ("127.0.0.1:1", "a" * 70, "a..b", "me:secret-word@nowhere.invalid")]
+
+
+@pytest.mark.parametrize("url", WRONG + DOWN)
+async def test_an_address_that_is_none_or_silent_is_named_without_its_password(url):
+    found = await check_server(server_at(url))
+    assert found.reachable is False
+    assert_one_clear_line(
+        found, "start it, e.g. `vllm-mlx serve tiny-vlm" if url in DOWN else "expected http://"
+    )
+    assert "secret-word" not in repr(found)
+    assert await clear_cache(server_at(url if url in DOWN else DOWN[0])) is False
+
+
+async def test_the_key_is_sent_and_kept_nowhere_even_if_the_server_echoes_it():
+    pages = MODELS | {"/health": {"engine_type": "batched", "echo": f"Bearer {KEY}"}, "/v1/cache": {}}
+    async with raw_server(json_pages(pages)) as (url, requests):
+        found = await check_server(at(url), KEY)
+        assert await clear_cache(at(url), KEY) is True
+        assert all(f"bearer {KEY}".encode() in request.lower() for request in requests)
+        assert requests[-1].startswith(b"DELETE /v1/cache ")
+        assert KEY not in repr(found)
+        found = await check_server(at(url.replace("//", "//me:secret-word@")), KEY)
+        assert (found.problem, found.url) == (None, f"{url}/v1")
+        assert b"authorization: basic" in requests[-1].lower()
+
+
+async def test_a_cache_that_cannot_be_cleared_is_no_problem():
+    async with raw_server(json_pages({})) as (url, requests):
+        assert await clear_cache(at(url)) is False
+        assert await clear_cache(at(url, "ollama")) is False
+        assert len(requests) == 1
+
+
+SERVE = """
+import http.server, json, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"data": [{"id": "tiny-vlm"}], "engine_type": "batched"}).encode()
+        self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def vllm_process(tmp_path):
+    """Starts what looks like vllm-mlx of a version in an environment of its own; gives its URL and pid."""
+    started = []
+
+    def start(version, *flags):
+        site = tmp_path / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+        about = site / f"vllm_mlx-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm-mlx\nVersion: {version}\n")
+        script = tmp_path / "bin" / "vllm-mlx"
+        script.parent.mkdir()
+        script.write_text(SERVE)
+        words = [sys.executable, script, "serve", "tiny-vlm", "--api-key", KEY, *flags]
+        told = {"OLLAMA_NUM_PARALLEL": "4", "TOKEN": KEY}
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, env=told))
+        return f"http://127.0.0.1:{int(started[0].stdout.readline())}", started[0].pid
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("denied", [False, True])
+async def test_a_local_process_tells_version_flags_and_start_and_no_secret(vllm_process, denied, monkeypatch):
+    def refuse(kind):  # as macOS does to whoever is not root
+        raise psutil.AccessDenied
+
+    url, pid = vllm_process("0.5.0", "--mllm", "--max-num-seqs=16", "--completion-batch-size", "8")
+    if denied:
+        monkeypatch.setattr(psutil, "net_connections", refuse)
+    found = await check_server(at(url))
+    process = found.details["process"]
+    assert (found.version, found.software, process["pid"]) == ("0.5.0", "vllm-mlx", pid)
+    assert process["flags"] == {"mllm": True, "max-num-seqs": 16, "completion-batch-size": 8}
+    assert process["settings"] == {"OLLAMA_NUM_PARALLEL": "4"}
+    assert KEY not in repr(found)
+    assert "718" in replay_risk(found)
+    assert "--disable-prefix-cache" in replay_risk(found)
+
+
+def test_the_listener_of_another_machine_or_of_a_free_port_is_nobody():
+    for url in ("http://192.0.2.1:80", "http://example.invalid:80", "http://127.0.0.1:1"):
+        assert find_listener(url) is None
+
+
+def test_the_replaying_prefix_cache_is_known_by_version_and_flag():
+    def risk(version, software="vllm-mlx", **flags):
+        told = {"software": software, "version": version, "details": {"process": {"flags": flags}}}
+        return replay_risk(Identity("a", "candidate", "http://h", "openai", True, **told))
+
+    assert all(risk(version) for version in ("0.5.0", "0.5.10rc1", "0.4.1"))
+    assert not any(risk(version) for version in ("0.6.0", "0.10.2", "1.0", None, "unknown"))
+    assert risk("0.5.0", **{"disable-prefix-cache": True}) is None
+    assert risk("0.5.0", software="mlx-vlm") is None
+
+
+WAYS = "4bit 3bit 4-bit q4_K_M Q4_K_XL iq3_xxs int8 fp8 mxfp4 bf16 AWQ GPTQ dwq 8bit w4a16 F16 q8_0 4.5bit"
+
+
+def test_the_quantisation_is_read_from_every_way_of_naming_it():
+    for told in WAYS.split():
+        assert quantisation(f"mlx-community/Qwen3-VL-4B-Instruct-{told}") == told
+        assert quantisation(f"qwen3-vl:4b-{told}") == told
+    assert quantisation("M-4bit-DWQ") == "4bit"
+    for name in ("Qwen3-VL-8B-Instruct", "llava", "qwen3-vl:4b", "tiny-vlm", "int-v2", "seq2seq", "bit"):
+        assert quantisation(name) is None, name

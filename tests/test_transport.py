@@ -1,0 +1,300 @@
+"""The exact transport, and fetch over it and over httpx's own, against raw sockets on the local machine."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+import time
+import zlib
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from itertools import pairwise
+
+import httpx
+import pytest
+
+from poc_lib.client.transport import ExactTransport, Exchange, fetch
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
+TEXT, DONE, END = b"data: some text of an answer\n\n" * 3, b"data: [DONE]\n\n", b"0\r\n\r\n"
+both = pytest.mark.parametrize("kind", ["exact", "httpx"])
+
+
+def sized(body: bytes, headers: bytes = b"") -> bytes:
+    return OK + headers + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@asynccontextmanager
+async def serving(*scripts: list, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None):
+    """A server whose n-th request follows the n-th script, and all later ones the last.
+
+    A step: bytes to send, seconds to wait, "path" (send the request's), "close", "reset", "listen" (until the
+    client closes), a list of steps to repeat for ever; "unread" at first: the request's body is not read.
+    """
+    seen = {"requests": [], "received": 0, "connections": 0, "ended": asyncio.Queue()}
+
+    async def play(step, path: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        while isinstance(step, list):
+            for part in step:
+                await play(part, path, reader, writer)
+        if step == "listen":
+            await reader.read()
+        elif isinstance(step, float):
+            await asyncio.sleep(step)
+        elif step in ("close", "reset"):
+            writer.close() if step == "close" else writer.transport.abort()
+        elif step != "unread":
+            writer.write(sized(path) if step == "path" else step)
+            await writer.drain()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        seen["connections"] += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError), closing(writer):
+            while scripts and not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                script = scripts[min(len(seen["requests"]), len(scripts) - 1)]
+                seen["requests"].append(head.lower())
+                length = head.lower().partition(b"content-length: ")[2].split(b"\r")[0]
+                if script[0] != "unread":
+                    seen["received"] += len(await reader.readexactly(int(length or 0)))
+                for step in script:
+                    await play(step, head.split(b" ")[1], reader, writer)
+        seen["ended"].put_nowait(None)
+
+    server = await asyncio.start_server(connected, host, 0, ssl=tls)
+    authority = f"{f'[{host}]' if ':' in host else host}:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield f"http{'s' if tls else ''}://{authority}/v1", seen
+    finally:
+        server.close()
+
+
+def open_client(kind: str, verify: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    if kind == "exact":
+        return httpx.AsyncClient(transport=ExactTransport(verify))
+    return httpx.AsyncClient(verify=verify or True, trust_env=False)
+
+
+async def ask(client: httpx.AsyncClient, url: str, body: bytes = b"{}", **options) -> Exchange:
+    extensions = {"timeout": {"connect": 5.0, "read": 5.0, "write": 5.0}, "deadline_s": 15.0}
+    extensions |= {"is_last": lambda tail: DONE in tail, **options}
+    exchange = await fetch(client, httpx.Request("POST", url, content=body, extensions=extensions))
+    stamps = [ns for ns, _ in exchange.chunks]
+    times = [exchange.start_ns, exchange.headers_ns or exchange.end_ns, *stamps, exchange.end_ns]
+    assert times == sorted(times)
+    assert exchange.end_ns <= time.perf_counter_ns()
+    return exchange
+
+
+def text_of(exchange: Exchange) -> bytes:
+    return b"".join(piece for _, piece in exchange.chunks)
+
+
+EARLY, PACKED, ZIPPED = b"HTTP/1.1 100 Continue\r\n\r\n", gzip.compress(TEXT), b"content-encoding: gzip\r\n"
+WHOLE = {
+    "content-length": [sized(TEXT)],
+    "chunked": [CHUNKED + chunk(TEXT[:9]), 0.02, chunk(TEXT[9:]) + END],
+    "chunk extensions and trailers": [CHUNKED + b"%x;a=b\r\n%s\r\n0\r\nx: y\r\n\r\n" % (len(TEXT), TEXT)],
+    "ended by closing": [OK + b"\r\n" + TEXT[:20], 0.02, TEXT[20:], "close"],
+    "byte for byte": [bytes([byte]) for byte in CHUNKED + chunk(TEXT) + END],
+    "after interim answers": [b"HTTP/1.1 103 Early\r\nx: y\r\n\r\n" + EARLY, 0.02, sized(TEXT)],
+    "gzip": [sized(PACKED, b"Content-Encoding: GZIP\r\n")],
+    "gzip in pieces": [sized(PACKED, ZIPPED)[:-20], 0.02, PACKED[-20:]],
+    "deflate": [sized(zlib.compress(TEXT), b"content-encoding: deflate\r\n")],
+    "no end after the last line": [CHUNKED + chunk(TEXT + DONE[:9]), 0.02, chunk(DONE[9:]), "listen"],
+    "heartbeats after the last line": [CHUNKED + chunk(TEXT + DONE), [chunk(b": beat\n\n"), 0.01]],
+}
+
+
+@both
+@pytest.mark.parametrize("name", WHOLE)
+async def test_an_answer_is_read_whole_however_it_is_framed(kind, name):
+    async with serving(WHOLE[name]) as (url, _), open_client(kind) as client:
+        exchange = await ask(client, url)
+    assert (exchange.status, exchange.error_class, exchange.error_message) == (200, None, None)
+    assert text_of(exchange).removesuffix(DONE) == TEXT
+    assert "x" not in exchange.headers
+    assert exchange.end_ns == exchange.chunks[-1][0]
+
+
+HALF = CHUNKED + chunk(TEXT)
+BROKEN = {
+    "a byte now and then in the body": ([HALF, [chunk(b"x"), 0.02]], "timeout"),
+    "a byte now and then in the headers": ([OK + b"x: ", [b"y", 0.02]], "timeout"),
+    "blank lines": ([[b"\r\n", 0.02]], "timeout or malformed"),
+    "silence": (["listen"], "timeout"),
+    "silence in the body": ([HALF, "listen"], "timeout"),
+    "a body nobody reads": (["unread", "listen"], "timeout"),
+    "endless tokens": ([HALF, [chunk(b"data: x\n\n" * 999)]], "malformed"),
+    "a bomb": ([sized(gzip.compress(b"0" * 10**7), ZIPPED)], "malformed"),
+    "endless headers": ([OK, [b"name: value\r\n" * 999]], "malformed"),
+    "another protocol": ([b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "listen"], "malformed"),
+    "a chunk without a size": ([HALF + b"zz\r\n", "listen"], "malformed"),
+    "gzip that is none": ([sized(b"plain text", ZIPPED)], "malformed"),
+    "closed without an answer": (["close"], "connect"),
+    "closed between chunks": ([HALF, "close"], "truncated"),
+    "closed before its length": ([OK + b"content-length: 999\r\n\r\n" + TEXT, "close"], "truncated"),
+    "reset in the body": ([HALF, 0.1, "reset"], "truncated"),
+}
+
+
+@both
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_or_endless_answer_is_named_and_what_came_is_kept(kind, name):
+    script, error_class = BROKEN[name]
+    body = b"x" * (30_000_000 if "unread" in script else 9)
+    limits = {"timeout": {"read": 0.3, "write": 0.3}, "deadline_s": 0.6} if "timeout" in error_class else {}
+    async with serving(script) as (url, seen), open_client(kind) as client:
+        exchange = await ask(client, url, body, max_bytes=10**6, **limits)
+        await asyncio.wait_for(seen["ended"].get(), 10)  # the server sees the connection closed
+    assert exchange.error_class in error_class
+    assert ("0.3 s" if name.startswith("silence") and kind == "exact" else " ") in exchange.error_message
+    assert kind == "httpx" or len(text_of(exchange)) < 1.1e6
+    assert len(seen["requests"]) == 1  # nothing is sent twice behind the caller's back
+    assert text_of(exchange).startswith(TEXT if b"some text" in repr(script[0]).encode() else b"")
+
+
+@both
+async def test_no_connection_is_named_so_whether_refused_or_never_answered(kind):
+    async with open_client(kind) as client:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+            url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+            for waiting in [stack.enter_context(socket.socket()) for _ in range(3)]:  # they fill its queue
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+            assert (await ask(client, url, timeout={"connect": 0.3})).error_class == "connect"
+        exchange = await ask(client, url)
+    assert (exchange.error_class, exchange.status) == ("connect", None)
+    async with serving() as (url, _), open_client(kind) as client:  # closed as soon as it is made
+        assert [(await ask(client, url)).error_class for _ in range(50)] == ["connect"] * 50
+
+
+LATE = CHUNKED + chunk(DONE)
+KEPT = {  # scripts of the requests, connections made by three of them
+    "nothing is left on the way": ([[sized(DONE)]], 1),
+    "the end follows the last line": ([[LATE, 0.05, END]], 1),
+    "more follows the last line": ([[LATE, 0.05, chunk(b": beat\n\n"), 0.05, END]], 3),
+    "a second answer comes with the first": ([[sized(DONE) + sized(b"unasked")]], 3),
+    "a second answer comes later": ([[sized(DONE), 0.05, sized(b"unasked")]], 3),
+    "the server closes after its answer": ([[sized(DONE), "close"]], 3),
+    "closed under the second request": ([[sized(DONE)], ["close"], [sized(DONE)]], 2),
+    "reset under the second request": ([[sized(DONE)], ["reset"], [sized(DONE)]], 2),
+    "lost with a byte": ([[sized(DONE)], [b"H", "close"], [sized(DONE)]], 2),
+    "lost after a second": ([[sized(DONE)], [1.2, "close"], [sized(DONE)]], 2),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_a_connection_is_kept_while_nothing_is_left_on_it_and_replaced_once(name):
+    scripts, connections = KEPT[name]
+    async with serving(*scripts) as (url, seen), open_client("exact") as client:
+        for i in range(3):
+            exchange = await ask(client, url)
+            assert exchange.error_class == ("connect" if "lost" in name and i == 1 else None)
+            await asyncio.sleep(0.2)
+    assert seen["connections"] == connections
+
+
+@both
+async def test_giving_up_or_closing_the_client_closes_the_connection_at_once(kind):
+    async with serving(["listen"], [HALF, "listen"], [sized(TEXT)]) as (url, seen):
+        client = open_client(kind)
+        tasks = [asyncio.create_task(ask(client, url)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        tasks[1].cancel()
+        await asyncio.wait_for(seen["ended"].get(), 10)
+        assert text_of(await ask(client, url)) == TEXT
+        await client.aclose()
+        for _ in range(2):
+            await asyncio.wait_for(seen["ended"].get(), 10)
+        assert (await tasks[0]).error_class == "connect"
+
+
+async def test_stamps_are_those_of_arrival_and_a_plain_httpx_call_reads_the_same_body():
+    steps = [part for i in range(5) for part in (chunk(b"word %d " % i), 0.05)]
+    async with serving([CHUNKED, *steps, END]) as (url, _), open_client("exact") as client:
+        response = await client.post(url, content=b"{}")
+    stamps = response.extensions["stamps"]
+    assert [piece for _, piece in stamps] == [b"word %d " % i for i in range(5)]
+    assert response.extensions["sent_ns"] < response.extensions["headers_ns"] <= stamps[0][0]
+    assert all(later - earlier > 20e6 for (earlier, _), (later, _) in pairwise(stamps))
+    assert (response.text, response.extensions["cut"]) == ("word 0 word 1 word 2 word 3 word 4 ", None)
+
+
+@both
+async def test_a_large_body_goes_out_whole_and_a_refusal_before_its_end_is_read(kind):
+    scripts = [sized(TEXT)], ["unread", sized(DONE), "listen"], [sized(TEXT)]
+    async with serving(*scripts) as (url, seen), open_client(kind) as client:
+        assert text_of(await ask(client, url, b"x" * 30_000_000)) == TEXT
+        assert seen["received"] == 30_000_000
+        if kind == "exact":  # and what is left of the refused body does not precede the next request
+            answers = [text_of(await ask(client, url, body)) for body in (b"x" * 30_000_000, b"")]
+            assert answers == [DONE, TEXT]
+
+
+@both
+async def test_requests_side_by_side_each_get_their_own_answer(kind):
+    async with serving([0.01, "path"], [0.05, "path"], ["path"]) as (url, _), open_client(kind) as client:
+        for _ in range(3):
+            exchanges = await asyncio.gather(*(ask(client, f"{url}/{i}") for i in range(40)))
+            assert [text_of(exchange) for exchange in exchanges] == [b"/v1/%d" % i for i in range(40)]
+
+
+@both
+async def test_an_unknown_certificate_is_named_and_a_known_one_serves(kind, tmp_path):
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    command = [*command.split(), "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    assert (
+        await (await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)).wait() == 0
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    async with serving([CHUNKED + chunk(TEXT), 0.02, END], tls=context) as (url, seen):
+        async with open_client(kind) as client:
+            exchange = await ask(client, url)
+            assert (exchange.error_class, "certificate" in exchange.error_message) == ("connect", True)
+        async with open_client(kind, trusting) as client:
+            for _ in range(2):
+                assert text_of(await ask(client, url, b"x" * 3_000_000)) == TEXT
+        assert len(seen["requests"]) == 2
+
+
+@both
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+async def test_an_ipv6_address_is_an_address(kind):
+    async with serving([sized(TEXT)], host="::1") as (url, seen), open_client(kind) as client:
+        assert text_of(await ask(client, url)) == TEXT
+    assert b"host: [::1]:" in seen["requests"][0]
+
+
+async def test_impossible_requests_are_refused_and_proxies_of_the_environment_are_not_asked(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with serving([sized(TEXT)]) as (url, seen), open_client("exact") as client:
+        with pytest.raises(httpx.LocalProtocolError):
+            await client.get(url, headers={"authorization": "Bearer a\r\nx: y"})
+        errors = {"ftp://a/": httpx.UnsupportedProtocol, "http://127.0.0.1:99999/": httpx.ConnectError}
+        for impossible, error in errors.items():
+            with pytest.raises(error):
+                await client.get(impossible)
+        assert (await client.get(url)).content == TEXT
+        assert len(seen["requests"]) == 1
+
+
+async def test_a_mock_answers_through_fetch_as_a_server_does():
+    async def pieces():
+        yield TEXT
+        yield DONE
+        raise AssertionError("read past the last line")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=TEXT if request.url.path == "/whole" else pieces())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        for path, text in (("whole", TEXT), ("pieces", TEXT + DONE)):
+            exchange = await ask(client, f"http://mock/{path}")
+            assert (text_of(exchange), exchange.error_class, exchange.status) == (text, None, 200)
