@@ -1,9 +1,10 @@
 """What an HTTP client adds to what it measures: contestants take turns against servers with exact deadlines.
 
-``python benchmarks/client.py --rounds 3 --out FILE.md`` needs httpx, httptools and aiohttp; the OpenAI SDK joins in
-where it is installed. Every contestant runs in a process of its own, sends bodies of 200 KB encoded beforehand, and
-keeps N requests in flight; the servers (``demo.paced``) answer with 48 chunks, the first 210 ms after the request's
-last byte, the others 10 ms apart. The order of contestants rotates from round to round.
+``python benchmarks/client.py --rounds 3 --out FILE.md`` needs httpx, httptools and aiohttp; the OpenAI SDK
+joins in where it is installed. Each contestant runs in a process of its own and keeps N requests in flight,
+with bodies of 200 KB that all but the SDK encode beforehand. The servers (``demo/paced.py``) answer with 48
+chunks, the first 210 ms after a request's last byte, the others 10 ms apart. A request of each slot goes
+before the clock starts, so that connections are open. The order rotates from round to round.
 """
 
 import argparse
@@ -18,12 +19,13 @@ import statistics
 import subprocess
 import sys
 import time
+import types
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-TTFT_S, CHUNKS, GAP_S, BODY_BYTES, WARMUP = 0.210, 48, 0.010, 200_000, 1
+TTFT_S, CHUNKS, GAP_S, BODY_BYTES = 0.210, 48, 0.010, 200_000
 IDEAL_S = TTFT_S + (CHUNKS - 1) * GAP_S
 IMAGE = "data:image/jpeg;base64," + "A" * (BODY_BYTES - 250)
 MESSAGES = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": IMAGE}}]}]
@@ -35,6 +37,9 @@ async def exact(stack: AsyncExitStack, in_flight: int):
     """This project's transport under one httpx client, as the measurement uses it."""
     import httpx
 
+    for name in ("poc_lib", "poc_lib.client"):  # without what their __init__ imports
+        package = sys.modules[name] = types.ModuleType(name)
+        package.__path__ = [str(ROOT / name.replace(".", "/"))]
     from poc_lib.client.transport import ExactTransport, fetch
 
     client = await stack.enter_async_context(httpx.AsyncClient(transport=ExactTransport(), timeout=60))
@@ -143,26 +148,17 @@ async def drive(name: str, urls: list[str], in_flight: int, per_slot: int) -> di
                 due_ns = time.perf_counter_ns()
                 kept.append((due_ns, *await send(urls[slot % len(urls)] + "/chat/completions", slot)))
 
-        await asyncio.gather(*(run_slot(slot, WARMUP, []) for slot in range(in_flight)))
+        await asyncio.gather(*(run_slot(slot, 1, []) for slot in range(in_flight)))
         usage, start_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         await asyncio.gather(*(run_slot(slot, per_slot, rows) for slot in range(in_flight)))
         wall_s, end = time.perf_counter() - start_s, resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = end.ru_utime + end.ru_stime - usage.ru_utime - usage.ru_stime
-    first = [next(ns for ns, piece in chunks if b'"content"' in piece) for _, _, chunks in rows]
-    own = sorted((ns - row[1]) / 1e9 - TTFT_S for ns, row in zip(first, rows, strict=True))
-    tot = sorted((row[2][-1][0] - row[1]) / 1e9 - IDEAL_S for row in rows)
-    print(
-        "total",
-        [round(tot[len(tot) * p // 100] * 1e3, 2) for p in (1, 10, 25, 50, 75, 90, 99)],
-        file=sys.stderr,
-    )
-    due = sorted((ns - row[0]) / 1e9 - TTFT_S for ns, row in zip(first, rows, strict=True))
-    percentiles = {
-        f"{clock}_p{p}": times[len(times) * p // 100]
-        for clock, times in (("own", own), ("due", due))
-        for p in (50, 99)
-    }
-    return {"rate": len(rows) / wall_s, "cpu": cpu_s / len(rows), **percentiles}
+    measured = {"rate": len(rows) / wall_s, "cpu": cpu_s / len(rows)}
+    for clock, column in (("own", 1), ("due", 0)):
+        first = ((next(ns for ns, piece in row[2] if b'"content"' in piece), row[column]) for row in rows)
+        added = sorted((ns - start_ns) / 1e9 - TTFT_S for ns, start_ns in first)
+        measured |= {f"{clock}_p{p}": added[len(added) * p // 100] for p in (50, 99)}
+    return measured
 
 
 def start_server(stack: ExitStack) -> str:
@@ -177,22 +173,18 @@ def start_server(stack: ExitStack) -> str:
 def table(rounds: dict[tuple[str, int], list[dict]], levels: list[int]) -> str:
     """Medians over the rounds, a line a contestant, levels side by side."""
     ideal = " · ".join(f"{level / IDEAL_S:.3g}" for level in levels)
-    lines = [
-        f"| client | requests/s (ideal {ideal}) | CPU ms a request | added TTFT p50/p99 ms | from due p50/p99 ms |",
-        "|---|---|---|---|---|",
-    ]
+    heads = ["client", f"requests/s (ideal {ideal})", "CPU ms a request", "added TTFT p50/p99 ms", "from due"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for name in dict.fromkeys(name for name, _ in rounds):
-        got = [
-            {
-                key: statistics.median(one[key] for one in rounds[name, level])
-                for key in rounds[name, level][0]
-            }
-            for level in levels
-        ]
-        cells = [[f"{at['rate']:.3g}" for at in got], [f"{at['cpu'] * 1e3:.2f}" for at in got]]
-        for clock in ("own", "due"):
-            cells.append([f"{at[clock + '_p50'] * 1e3:.1f}/{at[clock + '_p99'] * 1e3:.1f}" for at in got])
-        lines.append(f"| {name} | " + " | ".join(" · ".join(cell) for cell in cells) + " |")
+        cells = [name, *([] for _ in range(4))]
+        for got in (rounds[name, level] for level in levels):
+            at = {key: statistics.median(one[key] for one in got) for key in got[0]}
+            ms = {key: f"{value * 1e3:.1f}" for key, value in at.items()}
+            cells[1].append(f"{at['rate']:.3g}")
+            cells[2].append(f"{at['cpu'] * 1e3:.2f}")
+            cells[3].append(f"{ms['own_p50']}/{ms['own_p99']}")
+            cells[4].append(f"{ms['due_p50']}/{ms['due_p99']}")
+        lines.append(f"| {name} | " + " | ".join(" · ".join(cell) for cell in cells[1:]) + " |")
     return "\n".join(lines)
 
 
@@ -226,7 +218,9 @@ def main() -> None:
                     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
                     rounds[name, level].append(json.loads(done.stdout))
                     print(i, level, name, done.stdout.strip(), file=sys.stderr)
-    text = table(rounds, args.levels)
+    machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    what = f"{args.servers} server processes, medians of {args.rounds} rounds, in flight {args.levels}"
+    text = f"{machine}; {what}.\n\n{table(rounds, args.levels)}"
     print(text)
     if args.out:
         args.out.write_text(text + "\n")

@@ -34,9 +34,9 @@ STARTS = {  # the recorder's noon is the same day in nearly every zone
 MARKER = "complete.txt"  # written last; holds the folder that the database speaks of
 INSERT_OBSERVATION = """INSERT INTO observations (id, recording_id, frame_id, type, timestamp, image_path,
   vlm_description, activity_type, apps, topics, created_at) VALUES (:id, :recording_id, :frame_id, 'visual',
-  :timestamp, :image_path, :description, :activity, :apps, :topics, :created_at)"""
+  :timestamp, :image_path, :description, :activity, :apps, :topics, datetime(:captured_at, '+1 hour'))"""
 INSERT_FRAME = """INSERT INTO frames (id, display_id, captured_at, timestamp, image_path, width, height,
-  analyzed) VALUES (:frame_id, '1', :created_at, :timestamp, :image_path, 1024, 576, 1)"""
+  analyzed) VALUES (:frame_id, '1', :captured_at, :timestamp, :image_path, 1024, 576, 1)"""
 PURGED = (14, 38, 61)  # screenshots whose file the system has removed
 
 
@@ -118,7 +118,7 @@ def _draw_shots() -> Iterator[tuple[dict, dict, bytes]]:
             "recording_id": recording,
             "frame_id": None if recording else f"FRAME-{n}",
             "timestamp": offset_s if recording else moment.timestamp(),
-            "created_at": f"{moment:%Y-%m-%dT%H:%M:%S}.000Z",
+            "captured_at": f"{moment:%Y-%m-%dT%H:%M:%S}.000Z",
             "description": rng.choice(content["stored"]).format(app=app, **words),
             "activity": shot["activity"] if rng.random() < 0.9 else "reading",
             "apps": json.dumps([app]),

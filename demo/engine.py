@@ -2,7 +2,7 @@
 
 Time is planned, not spent: a wave's start, first token and end are deadlines on the event loop's clock, drawn
 from the seed and the requests, and a wave that is asked for at once starts when the one before it was due to
-end. So the delays of a busy machine do not add up: they only shorten the pause between two answers.
+end. So the delays of a busy machine do not add up: later answers make up for them.
 """
 
 import asyncio
@@ -17,10 +17,11 @@ from demo.model import Knowledge, draw, say
 
 BASELINE_S = 0.05  # one answer of the baseline
 LEVELS = (1, 2, 4, 8, 32)  # requests in a wave of the candidate
-SPEEDUPS = (0.95, 1.55, 2.1, 2.45, 2.6)  # its frames/s there, those of the baseline being 1
+SPEEDUPS = (0.95, 1.55, 2.2, 2.45, 2.6)  # its frames/s there, those of the baseline being 1
 FIRST_PREFILL_S, PREFILL_S = 0.016, 0.007  # of a wave's first image, and of each further one
-AT_ONCE_S = 0.15  # so soon after its last answer a client asks again
-GATHER_SHARE, QUIET_S, POLL_S = 0.9, 0.02, 0.002  # a wave's share of its time, and time after the last comer
+AT_ONCE_S = 0.1  # so soon after its last answer a client is expected to ask again
+DEBT_S, LEAST_SHARE = 0.5, 0.4  # a delay that is made up for, by answers of at least this share of their time
+GATHER_SHARE, QUIET_S, POLL_S = 0.9, 0.02, 0.002  # how long a wave waits for them: of its time; after a comer
 MAX_WAVE = {"openai": 32, "ollama": 1}
 TOKEN = re.compile(r"\s?\S{1,4}|\s+")
 USUAL_TOKENS, MAX_CHUNKS = 50, 12  # of an answer
@@ -71,7 +72,7 @@ class Engine:
     first_said: dict[str, str] = field(default_factory=dict)  # the first answer to each prompt
     given_up: list[str] = field(default_factory=list)  # answers whose client went away
     counters: Counter = field(default_factory=Counter)
-    end: float = float("-inf")  # of the wave before; -inf: long ago
+    end: float = float("-inf")  # when the wave before was due to end; -inf: long ago
 
 
 async def sleep_until(moment: float) -> None:
@@ -90,7 +91,7 @@ async def run_engine(engine: Engine) -> None:
     while True:
         await engine.work.wait()
         arrived, n, closes = engine.queue[0].arrived, 0, float("inf")
-        first = start = engine.end if arrived < engine.end + AT_ONCE_S else arrived
+        first = start = engine.end if arrived < engine.end + DEBT_S else arrived
         # Who comes during the prefills joins, and who is about to come is waited for while there is time.
         while (now := clock()) < first or n == 0 or (n < most and now < closes and engine.free_since):
             while engine.queue and n < most:
@@ -101,8 +102,7 @@ async def run_engine(engine: Engine) -> None:
             engine.free_since = {client: since for client, since in free if now - since < AT_ONCE_S}
             await asyncio.sleep(POLL_S)
         await asyncio.gather(*(job.sight for job in engine.wave))
-        engine.end = plan_wave(engine, start, first)
-        await sleep_until(engine.end)
+        await sleep_until(plan_wave(engine, start, first))
         engine.wave = []
         if not engine.queue:
             engine.work.clear()
@@ -123,13 +123,15 @@ def plan_wave(engine: Engine, start: float, first: float) -> float:
     wave_s *= 1 + DRIFT * (2 * draw(engine.seed, engine.api, engine.counters["begun"] // DRIFT_REQUESTS) - 1)
     wave_s *= np.prod([f.amount for f in engine.faults if f.name == "slow" and engine.in_flight >= f.at])
     engine.counters["begun"] += len(wave)
-    longest = max(len(job.own) for job in wave)
+    engine.end = start + wave_s
+    arrived, longest = max(job.arrived for job in wave), max(len(job.own) for job in wave)
+    end = max(engine.end, arrived + LEAST_SHARE * wave_s)
     for job in wave:
         answer(engine, job)
         job.start, job.first = max(start, job.arrived), max(first, job.arrived)
-        job.end = max(job.first, first + (start + wave_s - first) * len(job.own) / longest)
+        job.end = job.first + max(0.0, end - job.first) * len(job.own) / longest
         job.planned.set()
-    return start + wave_s
+    return end
 
 
 def answer(engine: Engine, job: Job) -> None:

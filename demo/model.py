@@ -70,7 +70,7 @@ def look(knowledge: Knowledge, data: bytes, wants_code: bool) -> tuple[dict, str
     misfit = np.square(knowledge.thumbnails - thumbnail(image)).sum(axis=1)
     if misfit.min() < SAME_PICTURE:
         return list(knowledge.entries.values())[misfit.argmin()], code
-    said = f"The user is reading an unknown picture of {image.width} × {image.height} pixels, {sha256[:8]}."
+    said = f"The user is looking at a picture that nobody has drawn, with pattern {sha256[:8]}."
     return {"frame_id": sha256, "description": said, "activity": "other", "apps": [], "topics": []}, code
 
 

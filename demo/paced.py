@@ -55,13 +55,11 @@ class Paced(asyncio.Protocol):
             path, self.head, self.body_left = self.head.split(b" ")[1], b"", None
             if path.endswith(b"/chat/completions"):
                 self.send(0, self.loop.time())
-            else:
-                found = path == b"/health"
-                body = json.dumps(
-                    {"status": "healthy", "simulated": True} if found else {"error": "no such path"}
-                )
-                length, status = f"content-length: {len(body)}", "200 OK" if found else "404 Not Found"
-                self.transport.write((_HEAD.format(status, "application/json", length) + body).encode())
+                return
+            status = "200 OK" if path == b"/health" else "404 Not Found"
+            body = json.dumps({"status": status, "simulated": True})
+            head = _HEAD.format(status, "application/json", f"content-length: {len(body)}")
+            self.transport.write(f"{head}{body}".encode())
 
     def send(self, part: int, start_s: float):
         self.transport.write(self.parts[part])

@@ -5,18 +5,17 @@ import importlib
 _NAMES = {
     "analysis": "Analysis analyse find_run",
     "checks": "check_setup read_state",
-    "figures": "draw_agreement draw_blocks draw_donors draw_first_token "
-    "draw_phases draw_throughput",
+    "figures": "draw_agreement draw_blocks draw_donors draw_first_token draw_phases draw_throughput",
     "images": "look_distance",
-    "measure.experiment": "run_all run_confirmation run_open_loop run_pilot",
+    "measure.experiment": "plan_frame run_all run_confirmation run_open_loop run_pilot",
     "measure.session": "close_session open_session",
     "metrics": "binomial_upper estimate mean_interval",
     "params": "Params",
     "reading": "params_from_notebook read_params_file validate_params",
     "records": "Cell Finding Frame Identity Reply Server SetupProblem Verdict",
     "runs": "list_runs read_arrivals read_requests read_run",
-    "show": "banner failures_table findings levels_table next_steps params_table reproduce "
-    "runs_table samples say "
+    "show": "banner failures_table findings frame_gallery levels_table next_steps params_table "
+    "reproduce runs_table samples say "
     "table worst_pairs write_tables",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -3,26 +3,26 @@
 import argparse
 import asyncio
 import json
+import os
+import shlex
 import signal
 import sys
 import threading
 import time
-import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from poc_lib.params import PROJECT_ROOT, Params
-from poc_lib.reading import new_run_id, read_params_file, unknown_name, validate_params
+from poc_lib.reading import read_params_file, sift_params, unknown_name
 from poc_lib.records import SetupProblem
 
 NOTEBOOKS = ("setup_check", "benchmark", "accuracy", "report")
 SHORT_FLAGS = {"n_frames": "--frames", "concurrency": "--concurrent", "candidate_url": "--server"}
 GROUPS = ("server", "frames", "experiment", "report", "advanced")
 QUICK = {"n_frames": 12, "max_blocks": 4, "concurrency": [1, 4, 8], "proof_frames": 12, "block_frames": 24}
-MAX_REQUESTS = 1_000_000
 EXIT_PROBLEM = 2
 LOG_EVERY_S = 10.0
 COMMANDS = {
@@ -79,53 +79,59 @@ def _add_flag(group: Any, name: str) -> None:
     if info.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif typing.get_origin(info.annotation) is list:
-        item = typing.get_args(info.annotation)[0]
-        kind = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
-        reader = json.loads if typing.get_origin(kind) is dict else _reader(kind)
-        options |= {"nargs": "*", "type": reader, "metavar": "X"}
+        is_json = typing.get_origin(typing.get_args(info.annotation)[0]) is dict
+        options |= {"nargs": "*", "type": _read_json if is_json else str, "metavar": "X"}
     else:
-        options |= {"type": _reader(info.annotation), "metavar": "X"}
+        options["metavar"] = "X"  # a text, which Params reads: so all that is wrong is told at once
     group.add_argument(*flags, **options, default=argparse.SUPPRESS)
 
 
-def _reader(annotation: Any) -> Callable[[str], Any]:
-    kind = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
-    return kind if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
-def read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The command's own flags, and its parameters: a flag wins over the params file, that over the defaults.
+def read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any], list[str]]:
+    """The command's own flags; its parameters, of which a flag wins over the params file; what is wrong.
 
     Raises:
-        SetupProblem: an unknown flag (the nearest right one is named) or command, or a wrong file.
+        SetupProblem: an unknown command, or a flag without its value.
     """
-    parser = build_parser()
-    given, unknown = parser.parse_known_args(arguments)
+    given, unknown = build_parser().parse_known_args(arguments)
     flags = [part.partition("=")[0] for part in unknown if part.startswith("--")]
-    if unknown:
-        known = [f"--{name}" for name in (*Params.model_fields, "params", "output", "quick", "yes")]
-        known += list(SHORT_FLAGS.values())
-        raise SetupProblem("; ".join(unknown_name(flag, known, "flag") for flag in flags or unknown))
-    values = read_params_file(given.params) if given.params else {}
+    known = [f"--{name}" for name in (*Params.model_fields, "params", "output", "quick", "yes")]
+    known += SHORT_FLAGS.values()
+    problems = [unknown_name(flag, known, "flag") for flag in flags or unknown]
+    values: dict[str, Any] = {}
+    try:
+        values = read_params_file(given.params) if given.params else {}
+    except SetupProblem as problem:
+        problems.append(str(problem))
     values |= {k: v for k, v in QUICK.items() if getattr(given, "quick", False)}
     if given.output is not None:
         folder = given.output.expanduser().absolute()
         values |= {"outputs_dir": str(folder.parent), "run_id": folder.name}
-    return given, values | {name: getattr(given, name) for name in Params.model_fields if name in given}
+    values |= {name: getattr(given, name) for name in Params.model_fields if name in given}
+    return given, values, problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done, 1: a notebook failed or the machine is not ready, 2: a wrong set-up."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    params = None
     try:
-        given, values = read_arguments(arguments)
+        given, values, problems = read_arguments(arguments)
         with _signals():
-            if given.command == "matrix":
+            if given.command == "matrix" and not problems:
                 from poc_lib.matrix import run_matrix
 
                 return run_matrix(values, given.scheduler, print)
-            params = validate_params(values)
+            params, wrong = sift_params(values)
+            if given.command == "run":
+                return run_run(params, given, problems + wrong)
+            if problems + wrong:
+                raise SetupProblem("; ".join(problems + wrong))
             return _ACTIONS[given.command](params, given)
     except SetupProblem as problem:
         print(f"problem: {problem}", file=sys.stderr)
@@ -134,13 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = str(stop) if str(stop).startswith("SIG") else "SIGINT"
         with suppress(OSError):  # the terminal is gone
             print(f"\nstopped by {name}; what was answered is on file. Go on with:", file=sys.stderr)
-            print(f"  python -m poc_lib {' '.join(_continuing(arguments))}", file=sys.stderr)
+            print(f"  python -m poc_lib {shlex.join(arguments)}", file=sys.stderr)
         return 128 + signal.Signals[name]
-
-
-def _continuing(arguments: Sequence[str]) -> list[str]:
-    """The command that goes on: without a run_id, the newest unfinished run of the same parameters is it."""
-    return [part if part.isprintable() and " " not in part else repr(part) for part in arguments]
 
 
 @contextmanager
@@ -158,29 +159,34 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_run(params: Params, given: argparse.Namespace) -> int:
-    """All four notebooks, then their HTML pages; a run that was cut is continued."""
+def run_run(params: Params, given: argparse.Namespace, problems: list[str]) -> int:
+    """All four notebooks, then their HTML pages; a run that was cut is continued.
+
+    Whatever can be refused is refused before, all at once; ``problems``: what is wrong in the parameters.
+    """
     from poc_lib.checks import refuse_at_once
-    from poc_lib.runs import check_folder, lock_folder, unfinished_run
+    from poc_lib.measure.plan import MAX_REQUESTS, plan_rows
+    from poc_lib.runs import check_folder, lock_folder, name_run
 
-    if not params.run_id and (cut := unfinished_run(params)):
-        print(f"continuing run {cut.run_id}, which was not finished (a new one: --run_id NAME)")
-        params = params.model_copy(update={"run_id": cut.run_id})
-    params = params.model_copy(update={"run_id": params.run_id or new_run_id(params)})
+    params, line = name_run(params)
     folder = params.outputs_path / params.run_id
-    check_folder(folder, params)
-    _refuse_endless(params, given.yes)
-    asyncio.run(refuse_at_once(params))
-    with lock_folder(folder):
-        return _run_notebooks(NOTEBOOKS, params, folder)
-
-
-def _refuse_endless(params: Params, yes: bool) -> None:
-    from poc_lib.measure.plan import plan_rows
-
     most = sum(row["most"] for row in plan_rows(params.server_list(), params))
-    if most > MAX_REQUESTS and not yes:
-        raise SetupProblem(f"this plan may send {most:,} requests: ask for fewer, or start it with --yes")
+    if most > MAX_REQUESTS and not given.yes:
+        problems.append(f"this plan may send {most:,} requests: ask for fewer, or start it with --yes")
+    with ExitStack() as stack:
+        if is_there := os.path.isdir(folder):  # who measures into it is not disturbed by our questions
+            stack.enter_context(lock_folder(folder))
+        if not problems:
+            try:
+                check_folder(folder, params)
+            except SetupProblem as problem:
+                problems.append(str(problem))
+        asyncio.run(refuse_at_once(params, problems))
+        if line:
+            print(line)
+        if not is_there:
+            stack.enter_context(lock_folder(folder))
+        return _run_notebooks(NOTEBOOKS, params, folder)
 
 
 def run_report(params: Params, given: argparse.Namespace) -> int:
@@ -239,7 +245,6 @@ def run_labels(params: Params, given: argparse.Namespace) -> int:
 
 
 _ACTIONS = {
-    "run": run_run,
     "check": run_check,
     "report": run_report,
     "pages": run_pages,

@@ -126,7 +126,7 @@ def _series(levels: pd.DataFrame) -> list[tuple[str, tuple, pd.DataFrame]]:
     for role, rows in levels.groupby("role", sort=False):
         for i, (server, of_server) in enumerate(rows.groupby("server", sort=False)):
             look = LOOKS[role][i % len(LOOKS[role])]
-            found.append((text.one_line(server, 30), look, of_server.sort_values("concurrency")))
+            found.append((text.one_line(server, 20), look, of_server.sort_values("concurrency")))
     return found
 
 
@@ -140,12 +140,11 @@ def draw_blocks(analysis: "Analysis") -> PocFigure | Shown:
     known = [v for v in analysis.verdicts if not (blocks.empty or pd.isna(v.speedup))]
     if not known:
         return say("No block of baseline and candidate was measured: there is no speed-up to draw.")
-    shown = {
-        v.candidate: blocks[blocks["candidate"].eq(v.candidate) & blocks["speedup"].notna()] for v in known
-    }
-    n = ", ".join(f"{len(rows)} blocks of {rows['n_frames'].max():.0f} frames" for rows in shown.values())
+    blocks = blocks[blocks["speedup"].notna()]
+    shown = {v.candidate: blocks[blocks["candidate"].eq(v.candidate)] for v in known}
+    n = ", ".join(f"{len(rows)} × {rows['n_frames'].max():.0f} frames" for rows in shown.values())
     band = "" if pd.isna(known[0].low) else f"; band: its interval ({known[0].confidence:.1%})"
-    caption = f"n = {n}. Line: mean{band}; strokes: earlier looks."
+    caption = f"n = {n}, a point each block. Line: mean{band}; strokes: earlier looks."
     title = f"Speed-up over {text.one_line(known[0].baseline, 30)}"
     figure = PocFigure(analysis, "blocks", title, caption, 1.0 + 2.8 * len(known))
     panels = figure.subplots(len(known), 1, squeeze=False)[:, 0]

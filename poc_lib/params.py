@@ -1,5 +1,6 @@
 """Every parameter once: type, default, unit, help, the flag's group, and what it is for."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from poc_lib.records import Api, Server, SetupProblem
+from poc_lib.text import split_credentials
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROMPTS_DIR = PROJECT_ROOT / "params" / "prompts"
@@ -130,6 +132,23 @@ class Params(BaseModel):
         [], "advanced", "faults planted in the simulated candidate, e.g. swap:0.05@8"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_passwords_out(cls, values: Any) -> Any:
+        """A URL's user and password stay in this process's environment: parameters are stored in outputs."""
+        values = dict(values)
+        for key in ("candidate_url", "baseline_url"):
+            if isinstance(values.get(key), str):
+                values[key] = _hide_login(values[key])
+        if isinstance(values.get("servers"), list):
+            values["servers"] = [
+                row | {"url": _hide_login(row["url"])}
+                if isinstance(row, dict) and isinstance(row.get("url"), str)
+                else row
+                for row in values["servers"]
+            ]
+        return values
+
     @field_validator("run_id")
     @classmethod
     def _run_id_is_a_folder_name(cls, run_id: str) -> str:
@@ -236,7 +255,19 @@ def _read_server(row: dict[str, Any], params: Params) -> Server:
         )
     if params.level and role == "candidate":
         levels = [params.level]
-    return Server(name.strip(), role, api, row["url"].strip(), row["model"], tuple(sorted(set(levels))))
+    url = os.environ.get(_login_variable(row["url"].strip()), row["url"].strip())
+    return Server(name.strip(), role, api, url, row["model"], tuple(sorted(set(levels))))
+
+
+def _hide_login(url: str) -> str:
+    clean, login = split_credentials(url.strip())
+    if login:
+        os.environ[_login_variable(clean)] = url.strip()
+    return clean
+
+
+def _login_variable(url: str) -> str:
+    return f"POC_LOGIN_{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()[:12]}"
 
 
 def _multiple(levels: set[int]) -> int:

@@ -23,19 +23,23 @@ def validate_params(values: Mapping[str, Any]) -> Params:
     Raises:
         SetupProblem: unknown keys (the nearest right one is named) or values out of range, all at once.
     """
-    problems = [
-        unknown_name(key, Params.model_fields, "parameter")
-        for key in values
-        if key not in Params.model_fields
-    ]
-    known = {key: value for key, value in values.items() if key in Params.model_fields}
-    try:
-        params = Params(**known)
-    except ValidationError as error:
-        problems += [_invalid_line(e) for e in error.errors()]
+    params, problems = sift_params(values)
     if problems:
         raise SetupProblem("; ".join(problems))
     return params
+
+
+def sift_params(values: Mapping[str, Any]) -> tuple[Params, list[str]]:
+    """Parameters made of what is right in a mapping, and a line about everything that is wrong."""
+    right = {key: value for key, value in values.items() if key in Params.model_fields}
+    problems = [unknown_name(key, Params.model_fields, "parameter") for key in values if key not in right]
+    while True:
+        try:
+            return Params(**right), problems
+        except ValidationError as error:
+            problems += [_invalid_line(e) for e in error.errors()]
+            wrong = {e["loc"][0] for e in error.errors() if e["loc"]} or right.keys()
+            right = {key: value for key, value in right.items() if key not in wrong}
 
 
 def unknown_name(name: str, known: Mapping | list[str], kind: str) -> str:

@@ -101,12 +101,13 @@ def analysis_of(
         server: int(level) for server, level in confirmed.groupby("server")["concurrency"].max().items()
     }
     levels = metrics.summarize_levels(answers, chosen)
+    baseline = next(iter(answers.loc[answers["role"] == "baseline", "server"]), "ollama")
     verdicts, tables, findings = [], [], []
     for name in sorted(set(answers.loc[answers["role"] == "candidate", "server"])):
         blocks = metrics.summarize_blocks(
-            answers, name, chosen.get(name, 0), "ollama", chosen.get("ollama", 1)
+            answers, name, chosen.get(name, 0), baseline, chosen.get(baseline, 1)
         )
-        verdict = metrics.decide(blocks, levels, answers, name, "ollama", chosen, max_blocks=12)
+        verdict = metrics.decide(blocks, levels, answers, name, baseline, chosen, max_blocks=12)
         findings += metrics.criteria(verdict, blocks, levels, answers)
         verdicts.append(verdict)
         tables.append(blocks)
@@ -128,9 +129,9 @@ def analysis_of(
     ]
     facts["params"] = Params(run_id="example").model_dump()
     return SimpleNamespace(
-        run=Run(folder or Path("example"), facts), params=Params(**params), events=events + looks, looks=looks,
-        frames={frame.frame_id: frame for frame in frames}, answers=answers, levels=levels, blocks=blocks,
-        findings=findings, verdicts=verdicts, telemetry=None,
+        run=Run(folder or Path("example"), facts), params=Params(**params), events=events + looks,
+        looks=looks, frames={frame.frame_id: frame for frame in frames}, answers=answers, levels=levels,
+        blocks=blocks, findings=findings, verdicts=verdicts, telemetry=None,
     )  # fmt: skip
 
 

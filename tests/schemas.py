@@ -41,14 +41,8 @@ TABLES = {
         metadata TEXT""",
 }
 # What a migration added: an older file lacks it.
-ADDED_COLUMNS = {
-    17: "tb_id",
-    16: "vlm_stats",
-    15: "frame_id",
-    6: "vlm_raw_response",
-    3: "activity_type apps topics",
-}
-ADDED_TABLES = {14: "frames", 5: "processing_stats processing_runs"}
+LATER = {17: "tb_id", 16: "vlm_stats", 15: "frame_id", 6: "vlm_raw_response", 3: "activity_type apps topics"}
+LATER_TABLES = {14: "frames", 5: "processing_stats processing_runs"}
 
 
 class RawText(bytes):
@@ -61,10 +55,10 @@ def make_database(path: Path, version: int = 24) -> Path:
         connection.execute("PRAGMA journal_mode = WAL")
         for name, columns in TABLES.items():
             connection.execute(f"CREATE TABLE {name} ({columns})")
-        for added, columns in ADDED_COLUMNS.items():
+        for added, columns in LATER.items():
             for column in columns.split() if version < added else ():
                 connection.execute(f"ALTER TABLE observations DROP COLUMN {column}")
-        for added, tables in ADDED_TABLES.items():
+        for added, tables in LATER_TABLES.items():
             for table in tables.split() if version < added else ():
                 connection.execute(f"DROP TABLE {table}")
         connection.executemany(

@@ -104,16 +104,19 @@ def test_each_kind_of_bad_image_file_has_its_own_reason_and_two_alike_are_counte
     noise.save(tmp_path / "noise.png")
     jpeg, png = (tmp_path / "noise.jpg").read_bytes(), (tmp_path / "noise.png").read_bytes()
     contents = {"empty.jpg": b"", "text.jpg": b"no picture", "gif.jpg": b"GIF89a\x01\x00\x01\x00"}
-    contents |= {"cut.jpg": jpeg[:5000], "cut2.jpg": jpeg[:6000], "cut.png": png[:9000]}
+    contents |= {"cut.jpg": jpeg[:5000], "cut2.jpg": jpeg[:6000]}
+    contents |= {"cut.png": png[:9000], "length.png": png[:33] + b"\0\0\x10\0" + png[37:]}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     path = make_recording(tmp_path, n_frames=1)
     add_rows(path, "observations", *(observation(name, i + 1, name) for i, name in enumerate(contents)))
+    add_rows(path, "observations", *[observation(None, 1.0, "noise.png")] * 3)
     assert unusable(select_frames(path, "r1", 0).counts) == {
         "image cut short, e.g. cut2.jpg": 2,
         "not a JPEG, PNG or WebP image, e.g. gif.jpg": 2,
-        "image damaged, e.g. cut.png": 1,
+        "image damaged, e.g. length.png": 2,
         "image file empty, e.g. empty.jpg": 1,
+        "its id or its timestamp cannot be read, e.g. noise.png": 3,
     }
 
 

@@ -97,16 +97,18 @@ def test_reading_changes_nothing_and_sees_the_newest_state(tmp_path, state):
         assert snapshot(path.parent) == before
 
 
-@pytest.mark.parametrize("state", ["closed", "open in the app", "copied with its log"])
+@pytest.mark.parametrize("state", ["closed", "open in the app", "-shm barred", "copied with its log"])
 def test_a_folder_that_may_not_be_written_is_read_all_the_same(state):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
         path = make_recording(folder)
-        if state == "copied with its log":
+        if state in ("copied with its log", "-shm barred"):
             path = copy_with_log(path, folder / "copied")
         else:
             execute(path, NEWS)
+        if state == "-shm barred":
+            Path(f"{path}-shm").touch(0)
         with app_has_it_open(path if state == "open in the app" else make_recording(folder / "frames")):
             before = snapshot(path.parent)
             with unwritable(path.parent):
@@ -229,8 +231,8 @@ def test_damage_is_one_line_with_what_to_do(tmp_path):
     add_rows(path, "recordings", *(recording(f"r{i}") for i in range(500)))
     data = path.read_bytes()
     garbled = data[:4000] + b"\xff" * (len(data) - 4000)
-    named_oddly = data.replace(b"CREATE TABLE observations", b"CREATE TABLE \xff\xfe\xfd(rvations")
-    for damaged in (data[: len(data) // 2], garbled, named_oddly):
+    oddly_named = data.replace(b"tableobservations", b"table\xffbservations")
+    for damaged in (data[: len(data) // 2], garbled, oddly_named):
         path.write_bytes(damaged)
         assert "together with its -wal file" in problem(path)
 

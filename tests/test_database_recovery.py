@@ -125,7 +125,7 @@ def test_a_frame_that_cannot_be_recovered_says_why(tmp_path, content, why):
 
 
 def test_a_moment_behind_the_end_of_the_video_is_lost_and_the_others_are_not(tmp_path, video):
-    chosen = select_frames(make(tmp_path, video, 1.0, 40.0, 2e11), "r1", 0, tmp_path / "out")
+    chosen = select_frames(make(tmp_path, video, 1.0, 40.0, 2e11, "noon"), "r1", 0, tmp_path / "out")
     assert [frame.timestamp_s for frame in chosen.frames] == [1.0]
     why = "image missing, and its video has no picture of this moment, e.g. gone.jpg"
     assert chosen.counts[f"not usable: {why}"] == 2

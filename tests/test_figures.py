@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from poc_lib import figures
-from poc_lib.show.tables import FIGURE_TYPE, Shown
+from poc_lib.show.tables import FIGURE_TYPE
 
 SVG = "{http://www.w3.org/2000/svg}"
 PHONE_PX = 354  # what a page of 390 px leaves for a figure
 DRAWN = ["draw_blocks", "draw_throughput", "draw_first_token", "draw_agreement", "draw_phases", "draw_donors"]
-HOSTILE = "a$\\frac b $<script>#0072b2</script>`\n\x00 'x\" 漢"
+HOSTILE = "$\\frac b$<i>\x00\n#0072b2 漢'\""
 
 
 def mixed_up(**changed):
@@ -43,15 +43,16 @@ def texts_of(figure) -> list[str]:
 
 
 def hover_of(figure) -> list[str]:
-    return [group.find(f"{SVG}title").text for group in svg_of(figure).iter(f"{SVG}g")
-            if group.find(f"{SVG}title") is not None]  # fmt: skip
+    return [title.text for title in svg_of(figure).findall(f".//{SVG}g/{SVG}title")]
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_is_small_labelled_and_readable_on_a_phone(analysis, name):
     figure = getattr(figures, name)(analysis)
-    svg = svg_of(figure)
-    source = figures.figure_to_svg(figure)
+    svg, (data, metadata) = svg_of(figure), figure._repr_mimebundle_()
+    source = data[FIGURE_TYPE]
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == metadata[FIGURE_TYPE]["alt"] == f"{figure.title}. {figure.caption}"
     assert len(source) < 30_000
     assert not re.search(r"https?://(?!www\.w3\.org)|<script|<image|@import", source)
     assert svg.find(f"{SVG}title").text.endswith("SIMULATED")
@@ -65,20 +66,9 @@ def test_a_figure_is_small_labelled_and_readable_on_a_phone(analysis, name):
 
 
 def test_figures_on_one_page_share_no_id(analysis):
-    ids = [
-        re.findall(r' id="([^"]+)"', figures.figure_to_svg(getattr(figures, name)(analysis)))
-        for name in DRAWN
-    ]
-    flat = sum(ids, [])
-    assert len(flat) == len(set(flat)) > 10
-
-
-def test_a_notebook_gets_a_picture_and_the_page_its_drawing(analysis):
-    data, metadata = figures.draw_blocks(analysis)._repr_mimebundle_()
-    assert data["image/png"].startswith(b"\x89PNG")
-    assert data[FIGURE_TYPE].startswith("<svg")
-    assert metadata["image/png"]["alt"] == metadata[FIGURE_TYPE]["alt"] == data["text/plain"]
-    assert metadata[FIGURE_TYPE]["name"] == "blocks"
+    page = "".join(figures.figure_to_svg(getattr(figures, name)(analysis)) for name in DRAWN)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 10
 
 
 def test_the_blocks_stand_in_order_beside_their_mean_interval_and_the_steps(analysis):
@@ -90,11 +80,10 @@ def test_the_blocks_stand_in_order_beside_their_mean_interval_and_the_steps(anal
     assert [words.split(":")[0] for words in hover] == [f"block {n}" for n in range(1, 7)]
     assert f"{blocks['speedup'][3]:.2f} ×" in hover[3]
     assert "20 of 24" in hover[2]
-    verdict, texts = analysis.verdicts[0], texts_of(figure)
-    assert f"vllm-mlx: {verdict.speedup:.2f} × ({verdict.low:.2f} to {verdict.high:.2f})" in texts
-    assert {"1.5 × marginal", "2 × recommendation", "3 × strong"} <= set(texts)
-    axes = figure.axes[0]
-    points = [line for line in axes.lines if line.get_marker() == "o"]
+    verdict = analysis.verdicts[0]
+    found = f"vllm-mlx: {verdict.speedup:.2f} × ({verdict.low:.2f} to {verdict.high:.2f})"
+    assert {found, "1.5 × marginal", "2 × recommendation", "3 × strong"} <= set(texts_of(figure))
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [line.get_ydata()[0] for line in points] == pytest.approx(blocks["speedup"].tolist())
     assert [line.get_markerfacecolor() == figures.GROUND for line in points] == [n == 2 for n in range(6)]
 
@@ -105,10 +94,11 @@ def test_levels_are_joined_in_the_order_of_concurrency_and_pilots_are_hollow(ana
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in lines] == [[1, 4, 8]]
     assert any("vllm-mlx, 8 in flight" in words and "(confirm)" in words for words in hover_of(figure))
-    faces = {line.get_xdata()[0]: line.get_markerfacecolor() for line in figure.axes[0].lines
-             if line.get_marker() == "o" and len(line.get_xdata()) == 1}  # fmt: skip
-    assert (faces[1], faces[4]) == (figures.GROUND, figures.GROUND)
-    assert faces[8] == figures.BLUE
+    points = [
+        line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata()) == 1
+    ]
+    faces = {int(line.get_xdata()[0]): line.get_markerfacecolor() for line in points}
+    assert faces == {1: figures.GROUND, 4: figures.GROUND, 8: figures.BLUE}
 
 
 def test_the_bars_of_an_answers_time_add_up_to_its_median(analysis):
@@ -133,19 +123,7 @@ def test_foreign_text_is_plain_text_in_a_figure(name):
     requests["server"] += HOSTILE
     hostile = example.analysis_of(requests, frames)
     figure = getattr(figures, name)(hostile)
-    if isinstance(figure, Shown):  # without a baseline of the known name there are no blocks
-        return
     figure._repr_mimebundle_()
     shown = " ".join(texts_of(figure) + hover_of(figure))
-    assert "$\\frac b $<script>#0072b2" in shown
+    assert "$\\frac b$<" in shown
     assert "\\$" not in shown
-
-
-@pytest.mark.parametrize("name", DRAWN[:-1])
-def test_without_anything_to_draw_there_is_a_sentence(name):
-    requests, frames = mixed_up()
-    failed = requests.assign(error_class="timeout", error_message="no byte", text="", ttft_s=np.nan)
-    for degenerate in (failed, requests[:0]):
-        shown = getattr(figures, name)(example.analysis_of(degenerate, frames))
-        assert isinstance(shown, Shown)
-        assert shown.markdown.endswith(".")

@@ -103,6 +103,7 @@ PROBLEMS = [
     ("ollama", json_pages(MODELS), {}, ["HTTP 404", "this is not Ollama"]),
     ("openai", [response(401, b"{}")], {}, ["HTTP 401", "POC_API_KEY"]),
     ("ollama", [response(403, b"{}")], {}, ["HTTP 403", "POC_API_KEY"]),
+    ("openai", [response(503, b"loading")], {}, ["HTTP 503", "wait until it has loaded"]),
     ("openai", [MOVED], {}, ["redirects", "to https://b/v1", "set candidate_url"]),
     ("openai", [b"220 mail.example ESMTP\r\n\r\n"], {}, ["not understood", "candidate_url"]),
     ("openai", [HEAD, b"x" * 5_000_000], {}, ["did not end", "more than 4000000"]),

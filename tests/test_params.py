@@ -144,6 +144,13 @@ def test_a_key_that_no_header_can_carry_is_refused(monkeypatch):
     assert Params().api_key() == "sk-1"
 
 
+def test_a_password_in_an_address_is_sent_and_never_stored():
+    params = validate_params({"candidate_url": "http://me:secret@127.0.0.1:1/v1"})
+    assert "secret" not in repr(params.model_dump())
+    again = validate_params(params.model_dump())
+    assert again.server_list()[1].url == "http://me:secret@127.0.0.1:1/v1"
+
+
 def test_importing_the_library_loads_no_heavy_package():
     look = (
         "import sys, poc_lib; print(sorted({'pandas', 'matplotlib', 'sklearn', 'httpx'} & set(sys.modules)))"

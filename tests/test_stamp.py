@@ -42,7 +42,9 @@ def test_any_two_codes_of_a_run_are_three_edits_apart_in_letters_that_nobody_con
 def test_the_seed_decides_the_codes_and_later_ones_keep_clear_of_those_taken():
     first = draw_codes(200, "seed")
     assert draw_codes(200, "seed") == first != draw_codes(200, "another seed")
-    assert min(Levenshtein.distance(a, b) for a in first for b in draw_codes(400, "more", taken=first)) >= 3
+    more = draw_codes(400, "more", taken=first)
+    assert len(more) == 400
+    assert min(Levenshtein.distance(a, b) for a in first for b in more) >= 3
 
 
 def test_more_codes_than_there_is_room_for_and_frames_too_narrow_are_refused_in_one_line(monkeypatch):
@@ -92,11 +94,9 @@ def test_the_code_is_read_back_from_jpeg_at_every_size_and_on_every_ground():
         assert read_strip(as_jpeg(stamp_image(frame, code))) == code
 
 
-@pytest.mark.parametrize(
-    "frame", [plain(200), noise((1024, 576)), plain(90, (100, 60)), stamp_image(plain(9), "@#$%&?")]
-)
-def test_a_frame_without_a_strip_shows_no_code(frame):
-    assert read_strip(frame) is None
+def test_a_frame_without_a_strip_shows_no_code():
+    for frame in (plain(200), noise((1024, 576)), plain(90, (100, 60)), stamp_image(plain(9), "@#$%&?")):
+        assert read_strip(frame) is None
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
@@ -114,8 +114,7 @@ def test_frames_of_any_colour_mode_are_stamped(mode):
         '{"description": "an editor", "code": "X7K9CF"}',
         "Code:\n\n**X7K9CF**",
         "VS Code: main.py | code: X7K9CF | code: ",
-        "code: XTK9CF",  # one character misread
-        "code: X7K9C",  # one lost
+        "code: XTK9CF, one character misread",
         "The strip reads X7K9CF above a terminal.",
     ],
 )
@@ -136,7 +135,8 @@ def test_an_answer_without_a_known_code_proves_nothing():
         "X7K9CF and TDRM34 can be read",
     ):
         assert judge_code(text, OWN, [OTHER]) == (None, "none", None)
-    assert judge_code("code: XT99CF", OWN, [OTHER]) == ("XT99CF", "none", None), "two misread: nobody's"
+    for read in ("XT99CF", "TDRXX4"):  # two misread: nobody's
+        assert judge_code(f"code: {read}", OWN, [OTHER]) == (read, "none", None)
 
 
 def test_the_app_s_form_gets_the_code_as_its_last_field_and_is_told_where_it_stands():
@@ -147,6 +147,5 @@ def test_the_app_s_form_gets_the_code_as_its_last_field_and_is_told_where_it_sta
 
 
 def test_any_other_prompt_is_asked_for_a_last_line():
-    asked = proof_prompt("What is this?\n")
-    assert asked.startswith("What is this?\n\nEnd with one more line, code: <")
-    assert asked.endswith(f"{stamp.PROOF_SENTENCE}\n")
+    start, end = "What is this?\n\nEnd with one more line, code: <", f"{stamp.PROOF_SENTENCE}\n"
+    assert proof_prompt("What is this?\n").startswith(start) and proof_prompt("What is this?").endswith(end)

@@ -7,7 +7,6 @@ import ssl
 import time
 import zlib
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
-from itertools import pairwise
 
 import httpx
 import pytest
@@ -33,7 +32,7 @@ async def serving(*scripts: list, host: str = "127.0.0.1", tls: ssl.SSLContext |
     """A server whose n-th request follows the n-th script, and all later ones the last.
 
     A step: bytes to send, seconds to wait, "path" (send the request's), "close", "reset", "listen" (until the
-    client closes), a list of steps to repeat for ever; "unread" at first: the request's body is not read.
+    client closes), a list of steps to repeat for ever; "unread" first: only what whole numbers tell is read.
     """
     seen = {"requests": [], "received": 0, "connections": 0, "ended": asyncio.Queue()}
 
@@ -45,6 +44,8 @@ async def serving(*scripts: list, host: str = "127.0.0.1", tls: ssl.SSLContext |
             await reader.read()
         elif isinstance(step, float):
             await asyncio.sleep(step)
+        elif isinstance(step, int):
+            seen["received"] += len(await reader.readexactly(step))
         elif step in ("close", "reset"):
             writer.close() if step == "close" else writer.transport.abort()
         elif step != "unread":
@@ -82,7 +83,8 @@ def open_client(kind: str, verify: ssl.SSLContext | None = None) -> httpx.AsyncC
 async def ask(client: httpx.AsyncClient, url: str, body: bytes = b"{}", **options) -> Exchange:
     extensions = {"timeout": {"connect": 5.0, "read": 5.0, "write": 5.0}, "deadline_s": 15.0}
     extensions |= {"is_last": lambda tail: DONE in tail, **options}
-    exchange = await fetch(client, httpx.Request("POST", url, content=body, extensions=extensions))
+    request = httpx.Request("POST", url, content=body, extensions=extensions)
+    exchange = await asyncio.wait_for(fetch(client, request), 30)
     stamps = [ns for ns, _ in exchange.chunks]
     times = [exchange.start_ns, exchange.headers_ns or exchange.end_ns, *stamps, exchange.end_ns]
     assert times == sorted(times)
@@ -167,8 +169,7 @@ async def test_no_connection_is_named_so_whether_refused_or_never_answered(kind)
                 waiting.setblocking(False)
                 waiting.connect_ex(full.getsockname())
             assert (await ask(client, url, timeout={"connect": 0.3})).error_class == "connect"
-        exchange = await ask(client, url)
-    assert (exchange.error_class, exchange.status) == ("connect", None)
+        assert (await ask(client, url)).error_class == "connect"
     async with serving() as (url, _), open_client(kind) as client:  # closed as soon as it is made
         assert [(await ask(client, url)).error_class for _ in range(50)] == ["connect"] * 50
 
@@ -176,10 +177,10 @@ async def test_no_connection_is_named_so_whether_refused_or_never_answered(kind)
 LATE = CHUNKED + chunk(DONE)
 KEPT = {  # scripts of the requests, connections made by three of them
     "nothing is left on the way": ([[sized(DONE)]], 1),
-    "the end follows the last line": ([[LATE, 0.05, END]], 1),
-    "more follows the last line": ([[LATE, 0.05, chunk(b": beat\n\n"), 0.05, END]], 3),
+    "the end follows the last line": ([[LATE, 0.02, END]], 1),
+    "more follows the last line": ([[LATE, 0.02, chunk(b": beat\n\n"), "listen"]], 3),
     "a second answer comes with the first": ([[sized(DONE) + sized(b"unasked")]], 3),
-    "a second answer comes later": ([[sized(DONE), 0.05, sized(b"unasked")]], 3),
+    "a second answer comes later": ([[sized(DONE), 0.02, sized(b"unasked")]], 3),
     "the server closes after its answer": ([[sized(DONE), "close"]], 3),
     "closed under the second request": ([[sized(DONE)], ["close"], [sized(DONE)]], 2),
     "reset under the second request": ([[sized(DONE)], ["reset"], [sized(DONE)]], 2),
@@ -221,19 +222,20 @@ async def test_stamps_are_those_of_arrival_and_a_plain_httpx_call_reads_the_same
     stamps = response.extensions["stamps"]
     assert [piece for _, piece in stamps] == [b"word %d " % i for i in range(5)]
     assert response.extensions["sent_ns"] < response.extensions["headers_ns"] <= stamps[0][0]
-    assert all(later - earlier > 20e6 for (earlier, _), (later, _) in pairwise(stamps))
+    assert stamps[-1][0] - stamps[0][0] > 100e6
     assert (response.text, response.extensions["cut"]) == ("word 0 word 1 word 2 word 3 word 4 ", None)
 
 
 @both
 async def test_a_large_body_goes_out_whole_and_a_refusal_before_its_end_is_read(kind):
-    scripts = [sized(TEXT)], ["unread", sized(DONE), "listen"], [sized(TEXT)]
+    slowly = ["unread", *([3_000_000, 0.1] * 10), sized(TEXT)]
+    scripts = slowly, ["unread", sized(DONE), "listen"], [sized(TEXT)]
     async with serving(*scripts) as (url, seen), open_client(kind) as client:
-        assert text_of(await ask(client, url, b"x" * 30_000_000)) == TEXT
-        assert seen["received"] == 30_000_000
+        exchange = await ask(client, url, b"x" * 30_000_000, timeout={"read": 0.5, "write": 5.0})
+        assert (text_of(exchange), seen["received"]) == (TEXT, 30_000_000)
         if kind == "exact":  # and what is left of the refused body does not precede the next request
-            answers = [text_of(await ask(client, url, body)) for body in (b"x" * 30_000_000, b"")]
-            assert answers == [DONE, TEXT]
+            assert text_of(await ask(client, url, b"x" * 30_000_000)) == DONE
+            assert text_of(await ask(client, url)) == TEXT
 
 
 @both
@@ -248,9 +250,8 @@ async def test_requests_side_by_side_each_get_their_own_answer(kind):
 async def test_an_unknown_certificate_is_named_and_a_known_one_serves(kind, tmp_path):
     command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
     command = [*command.split(), "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
-    assert (
-        await (await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)).wait() == 0
-    )
+    openssl = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    assert await openssl.wait() == 0
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
@@ -274,7 +275,7 @@ async def test_an_ipv6_address_is_an_address(kind):
 
 async def test_impossible_requests_are_refused_and_proxies_of_the_environment_are_not_asked(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    async with serving([sized(TEXT)]) as (url, seen), open_client("exact") as client:
+    async with serving([sized(TEXT)]) as (url, _), open_client("exact") as client:
         with pytest.raises(httpx.LocalProtocolError):
             await client.get(url, headers={"authorization": "Bearer a\r\nx: y"})
         errors = {"ftp://a/": httpx.UnsupportedProtocol, "http://127.0.0.1:99999/": httpx.ConnectError}
@@ -282,7 +283,6 @@ async def test_impossible_requests_are_refused_and_proxies_of_the_environment_ar
             with pytest.raises(error):
                 await client.get(impossible)
         assert (await client.get(url)).content == TEXT
-        assert len(seen["requests"]) == 1
 
 
 async def test_a_mock_answers_through_fetch_as_a_server_does():

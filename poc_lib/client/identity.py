@@ -119,6 +119,7 @@ def _unfit_line(server: Server, url: str, exchange: Exchange, else_do: str) -> s
     cases = (
         (status in (401, 403), f"answered HTTP {status} at {url}", key),
         (300 <= status < 400, f"redirects {url} to {target}", f"set {name} to where it leads"),
+        (status >= 500, f"answered HTTP {status} at {url}", wait),
         (status not in (0, 200), f"answered HTTP {status} at {url}", else_do),
         (status == 200, f"did not end its answer at {url} ({why})", f"check {name}, is it the server?"),
         (kind == "timeout", f"takes connections at {url} but does not answer ({why})", wait),

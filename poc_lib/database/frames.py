@@ -186,8 +186,8 @@ def read_rows(connection: sqlite3.Connection, folder: Path, selection: str) -> t
               '%"vlm_model"%' AND coalesce(datetime(started_at) <= datetime(o.created_at), 1)
               ORDER BY datetime(started_at) DESC LIMIT 1)"""
     run = run if read_columns(connection, "processing_runs") else "NULL"
-    last = f"SELECT max(timestamp) FROM {frames} WHERE timestamp BETWEEN 0 AND {LATEST_S}"
-    last_s = connection.execute(last).fetchone()[0]
+    recent = f"SELECT max(timestamp) FROM {frames} WHERE timestamp BETWEEN 0 AND {LATEST_S}"
+    (last_s,) = connection.execute(recent).fetchone()
     day = last_s and datetime.fromtimestamp(last_s, UTC).astimezone().date()
     to_do = f"the always-on recorder's last day is {day or 'none'}"
     if chosen:
@@ -200,9 +200,12 @@ def read_rows(connection: sqlite3.Connection, folder: Path, selection: str) -> t
         named = f"always-on recorder, {one_line(selection)}"
     else:
         newest = ", ".join(f"'{one_line(r.recording_id)}'" for r in recordings[:3]) or "there are none"
-        wanted = "with a usable description" if selection == "latest" else f"'{one_line(selection)}'"
+        is_latest = selection == "latest"
+        wanted = (
+            "with a usable description: give" if is_latest else f"'{one_line(selection)}': give 'latest',"
+        )
         raise SetupProblem(
-            f"no recording {wanted}: give 'latest', one of the newest ids ({newest}), a day (2026-11-20) or "
+            f"no recording {wanted} one of the newest ids ({newest}), a day (2026-11-20) or "
             f"a time window (2026-11-20T09:00/2026-11-20T12:30); {to_do}"
         )
     rows = connection.execute(
@@ -218,7 +221,8 @@ def read_rows(connection: sqlite3.Connection, folder: Path, selection: str) -> t
             ) WHERE {condition} ORDER BY written""",
         bounds,
     )
-    newest_of_each = {row["frame"]: row for row in rows}  # described twice, it is still one frame
+    # Described twice, it is still one frame; without any id each row is one of its own.
+    newest_of_each = {i if row["frame"] is None else row["frame"]: row for i, row in enumerate(rows)}
     return chosen[0] if chosen else None, named, to_do, list(newest_of_each.values())
 
 

@@ -104,7 +104,6 @@ def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
-        connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")  # one state for all queries
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
 import pandas as pd
 
@@ -40,10 +41,15 @@ async def run_all(params: Params) -> Run:
     return session.run
 
 
-async def run_pilot(session: Session) -> None:
+def plan_frame(session: Session) -> pd.DataFrame:
+    """What this run will send, before it is known how many blocks decide; columns as plan.plan_rows."""
+    return pd.DataFrame(plan.plan_rows(session.servers, session.params))
+
+
+async def run_pilot(session: Session) -> pd.DataFrame:
     """Calibrate the tool, warm up, measure every server and level once a pilot block, and choose the levels.
 
-    With ``level`` given there is no pilot: that level is confirmed.
+    With ``level`` given there is no pilot: that level is confirmed. Returns the levels frame.
     """
     params, servers = session.params, session.servers
     _expect(session)
@@ -53,7 +59,7 @@ async def run_pilot(session: Session) -> None:
             for server in servers:
                 level = params.level if server.role == "candidate" else min(server.concurrency)
                 _choose(session, server.name, level, ["the level was given: no pilot"])
-            return
+            return pd.DataFrame()
         units = waiting_units(session, plan.pilot_units(servers, session.frames, params))
         await _warm_up(session, {(cell.server, cell.concurrency) for unit in units for cell in unit.cells})
         for unit in units:
@@ -62,6 +68,7 @@ async def run_pilot(session: Session) -> None:
         for server in servers:
             choice = metrics.choose_level(levels, server.name)
             _choose(session, server.name, choice.level, choice.set_aside)
+    return metrics.summarize_levels(_answers(session), {k: v for k, v in session.levels.items() if v})
 
 
 def _answers(session: Session) -> pd.DataFrame:
@@ -76,18 +83,20 @@ def _choose(session: Session, server: str, level: int | None, set_aside: list[st
 
 def confirmed_servers(session: Session) -> list[Server]:
     """The servers whose chosen levels are confirmed: the baseline (the first, where there are several) and
-    every candidate for which the pilot found a level."""
+    every candidate for which the pilot found a level; none without such a candidate."""
     chosen = [server for server in session.servers if session.levels.get(server.name)]
     candidates = [server for server in chosen if server.role == "candidate"]
-    return [server for server in chosen if server.role == "baseline"] + candidates if candidates else []
+    return [server for server in chosen if server.role == "baseline"][:1] + candidates if candidates else []
 
 
-async def run_confirmation(session: Session) -> None:
-    """Blocks of baseline and chosen levels until every candidate's interval lies between two steps."""
+async def run_confirmation(session: Session) -> pd.DataFrame:
+    """Blocks of baseline and chosen levels until every candidate's interval lies between two steps.
+
+    Returns the blocks frame.
+    """
     params, servers = session.params, confirmed_servers(session)
-    looks = metrics.look_blocks(params.max_blocks)
-    if not looks or not servers:
-        return
+    if not metrics.look_blocks(params.max_blocks) or not servers:
+        return pd.DataFrame()
     with _stoppable(session):
         warm, block, decided = False, 0, False
         while block < params.max_blocks and not decided:
@@ -103,6 +112,7 @@ async def run_confirmation(session: Session) -> None:
             decided = _look(session, servers, block, fresh=bool(waiting))
         for server in (server for server in servers if server.role == "candidate"):
             await _prove(session, server, block)
+    return pd.concat(_blocks(session, servers).values(), ignore_index=True)
 
 
 async def _prove(session: Session, server: Server, block: int) -> None:
@@ -119,35 +129,38 @@ async def _prove(session: Session, server: Server, block: int) -> None:
             return
         number = session.params.pilot_blocks + block + extra
         for unit in waiting_units(session, plan.proof_units(cell, session.frames, session.params, number)):
+            session.standing.most = max(session.standing.most, session.standing.done + unit.n_requests)
             await measure_unit(session, unit)
 
 
 def _look(session: Session, servers: list[Server], n_blocks: int, fresh: bool) -> bool:
     """Estimate every candidate's speed-up so far; True at a look when none is open."""
     is_look = n_blocks in metrics.look_blocks(session.params.max_blocks)
-    answers = metrics.mark_complete(read_requests(session.run), read_events(session.run))
-    baseline = next((server for server in servers if server.role == "baseline"), None)
-    recorded = session.params.recorded_s_per_frame if baseline is None else None
     decided, words = [], []
-    for server in (server for server in servers if server.role == "candidate"):
-        name = baseline.name if baseline else "recorded"
-        blocks = metrics.summarize_blocks(
-            answers, server.name, session.levels[server.name], name, session.levels.get(name, 1), recorded
-        )
+    for candidate, blocks in _blocks(session, servers).items():
         seen = metrics.estimate(blocks["log_ratio"], session.params.max_blocks)
         decided.append(seen.decided)
         low_high = f" ({seen.low:.2f} to {seen.high:.2f})" if seen.n_blocks > 1 else ""
-        words.append(f"{server.name} {seen.speedup:.2f} ×{low_high}, {'decided' if seen.decided else 'open'}")
+        words.append(f"{candidate} {seen.speedup:.2f} ×{low_high}, {'decided' if seen.decided else 'open'}")
         if is_look and fresh:
-            facts = {
-                key: getattr(seen, key)
-                for key in ("speedup", "low", "high", "confidence", "decided", "label")
-            }
-            append_event(session.run, "look", candidate=server.name, n_blocks=n_blocks, **facts)
+            append_event(session.run, "look", candidate=candidate, **asdict(seen))
     session.standing.estimate = f"after {n_blocks} blocks: {'; '.join(words)}"
     _expect(session, all(decided) and is_look)
     session.show(session.standing, force=True)
     return all(decided) and is_look
+
+
+def _blocks(session: Session, servers: list[Server]) -> dict[str, pd.DataFrame]:
+    """Each candidate's confirmation blocks so far."""
+    answers = metrics.mark_complete(read_requests(session.run), read_events(session.run))
+    baseline = next((server.name for server in servers if server.role == "baseline"), "recorded")
+    recorded = session.params.recorded_s_per_frame if baseline == "recorded" else None
+    against = (baseline, session.levels.get(baseline) or 1, recorded)
+    return {
+        server.name: metrics.summarize_blocks(answers, server.name, session.levels[server.name], *against)
+        for server in servers
+        if server.role == "candidate"
+    }
 
 
 async def run_open_loop(session: Session) -> None:
@@ -200,7 +213,9 @@ async def _calibrate(session: Session) -> None:
     session.standing.doing = "calibration: what this tool itself adds"
     session.show(session.standing, force=True)
     with paced_server() as url:
-        rows = await calibrate(url, levels, body, session.settings, session.start_ns, session.write)
+        rows = await calibrate(
+            url, levels, body, session.settings, session.sitting, session.start_ns, session.write
+        )
     for row in rows:
         append_event(session.run, "instrument", sitting=session.sitting, **row)
 

@@ -49,6 +49,7 @@ async def calibrate(
     levels: Sequence[int],
     body: bytes,
     settings: ChatSettings,
+    sitting: int,
     start_ns: int,
     note: Callable[[Reply], None],
 ) -> list[dict]:
@@ -73,12 +74,12 @@ async def calibrate(
             replies.append(reply)
 
         def make(position: int, level: int = level) -> PreparedRequest:
-            request_id = f"instrument/instrument/c{level}/b0/s0/{position:03d}"
+            request_id = f"instrument/instrument/c{level}/b0/s{sitting}/{position:03d}"
             return PreparedRequest(request_id, "", "openai", prepared.url, prepared.body, prepared.headers)
 
         cell = Cell(PACED.server, PACED.role, level, 0, "instrument")
         n = max(WAVES * level, 16)
-        load = Load(settings, 0, True, start_ns, keep)
+        load = Load(settings, sitting, True, start_ns, keep)
         await run_cell(load, cell, n, make)
         rows.append(summarize_calibration(level, replies[level:] or replies))  # the first wave connects
     return rows

@@ -30,12 +30,14 @@ class Standing:
 
 
 class Shown:
-    """A line as a notebook shows it: a bar and its text, in HTML and plain."""
+    """A line as a notebook shows it, in HTML and plain: its text, after a bar where there is a share."""
 
-    def __init__(self, text: str, share: float):
+    def __init__(self, text: str, share: float | None = None):
         self.text, self.share = text, share
 
     def _repr_html_(self) -> str:
+        if self.share is None:
+            return html.escape(self.text)
         bar = (
             '<span style="display:inline-block;width:12em;height:.7em;border:1px solid #888;'
             f'background:linear-gradient(to right,#0072b2 {self.share:.1%},transparent 0)"></span>'
@@ -72,6 +74,12 @@ def describe_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def tell(line: str) -> None:
+    """Show a line in the notebook's cell; nowhere outside a notebook."""
+    if line and get_ipython() is not None:
+        display(Shown(line))
 
 
 def show_progress(folder: Path) -> Callable[[Standing], None]:

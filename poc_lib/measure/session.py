@@ -10,7 +10,7 @@ from poc_lib.client import ChatSettings, check_server
 from poc_lib.client.stamp import proof_prompt
 from poc_lib.database import select_frames
 from poc_lib.host import read_git_commit, read_host, read_versions
-from poc_lib.measure.progress import Standing, show_progress
+from poc_lib.measure.progress import Standing, show_progress, tell
 from poc_lib.params import DEMO, PROJECT_ROOT, Params
 from poc_lib.records import Frame, Identity, Reply, Server, SetupProblem
 from poc_lib.runs import (
@@ -18,6 +18,7 @@ from poc_lib.runs import (
     append_event,
     check_folder,
     hash_text,
+    name_run,
     next_sitting,
     open_run,
     read_events,
@@ -30,13 +31,6 @@ from poc_lib.runs.folder import read_facts
 from poc_lib.telemetry import sampling
 
 _OPEN: dict[Path, "Session"] = {}  # of this process: an interrupted cell leaves its session open
-
-
-class Stopped(KeyboardInterrupt):
-    """The measurement was interrupted; what was answered is on file."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 @dataclass(slots=True)
@@ -107,19 +101,23 @@ def chat_settings(params: Params) -> ChatSettings:
 async def open_session(params: Params) -> Session:
     """Open a run, new or to be continued, and everything a sitting needs; nothing is measured yet.
 
+    Without a run_id, the newest unfinished run of the same parameters is continued, and a line says so.
+
     Raises:
         SetupProblem: the folder holds another experiment or is in use, a server is not as it should be, no
             frame is usable, the disk takes nothing.
     """
+    params, line = name_run(params)
     folder = params.outputs_path / params.run_id
     check_folder(folder, params)
     if folder in _OPEN:
         close_session(_OPEN[folder])
     settings = chat_settings(params)
+    tell(line)
     with ExitStack() as stack:
+        write = stack.enter_context(reply_writer(Run(folder, {})))  # nothing is written before it is held
         frames, facts = _choose_frames(params, folder, settings)
         run = open_run(folder, facts, frames)
-        write = stack.enter_context(reply_writer(run))
         servers = stack.enter_context(demo_servers(params))
         identities = [await check_server(server, settings.api_key) for server in servers]
         problems = [identity.problem for identity in identities if identity.problem]

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from statistics import median
 
 from poc_lib.client import PreparedRequest, clear_cache, prepare_request
-from poc_lib.client.stamp import draw_codes, proof_prompt
+from poc_lib.client.stamp import draw_codes
 from poc_lib.measure import plan
 from poc_lib.measure.loop import Load, Progress, run_cell
 from poc_lib.measure.session import Session
@@ -62,7 +62,7 @@ def _load(session: Session, server: Server, counted: bool = False) -> Load:
         standing.failed += reply.error_class not in (None, "aborted")
         standing.frames_per_s = state.n_done / (time.perf_counter() - state.start_s)
         standing.elapsed_s = (time.perf_counter_ns() - session.start_ns) / 1e9
-        standing.left_s = standing.elapsed_s / standing.done * (standing.fewest - standing.done)
+        standing.left_s = standing.elapsed_s / standing.done * max(0, standing.fewest - standing.done)
         session.show(standing)
 
     simulated = session.identities[server.name].simulated
@@ -73,7 +73,6 @@ def _maker(session: Session, server: Server, cell: Cell, unit: plan.Unit) -> Cal
     """A function that encodes the request at a position of a cell; stamped, where the cell is a proof."""
     settings, codes = session.settings, []
     if cell.phase.startswith("proof"):
-        settings = replace(settings, prompt=proof_prompt(settings.prompt))
         codes = draw_codes(len(unit.frames), f"{session.params.seed}/{session.sitting}/{cell}", session.codes)
         session.codes += codes
     place = f"{cell.server}/{cell.phase}/c{cell.concurrency}/b{cell.block}/s{session.sitting}"

@@ -55,8 +55,8 @@ def vectorize_texts(fitted_on: Iterable[str], others: Iterable[str] = ()) -> Tex
     """
     from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
 
-    known = sorted(set(fitted_on))
-    texts = [*known, *sorted(set(others) - set(known))]
+    known = sorted(set(fitted_on) - {""})
+    texts = [*known, *sorted({"", *others} - set(known))]
     row_of = {text: row for row, text in enumerate(texts)}
     if not any(re.search(r"\w", text) for text in known):
         return TextVectors(csr_matrix((len(texts), 1)), row_of)
@@ -85,7 +85,7 @@ def fold_app(name: str) -> str:
     plain = re.sub(r"\.(?:app|exe)$", "", unicodedata.normalize("NFKC", name).casefold().strip())
     words = re.sub(r"[^\w+#]+", " ", plain).strip()
     words = ALIASES.get(words, words)
-    unversioned = re.sub(r"(?: v?\d+(?: \d+)*)+(?: (?:beta|rc|dev))?$", "", words)
+    unversioned = re.sub(r"(?: v?\d+)+(?: (?:beta|rc|dev))?$", "", words)
     return ALIASES.get(unversioned, unversioned) or words or plain
 
 
@@ -139,7 +139,9 @@ def baseline_texts(rows: pd.DataFrame) -> list[str]:
     usable = usable[usable["phase"].isin((*TIMED, "proof"))]
     lowest = usable.groupby("server")["concurrency"].transform("min")
     usable = usable.assign(loaded=usable["concurrency"] > lowest, stamped=usable["phase"] == "proof")
-    by_frame = {frame_id: list(group.itertuples()) for frame_id, group in usable.groupby("frame_id")}
+    by_frame: dict[str, list] = {}
+    for one in usable.itertuples():
+        by_frame.setdefault(one.frame_id, []).append(one)
     texts = []
     for row in rows.itertuples():
         pool = [one for one in by_frame.get(row.frame_id, ()) if one.Index != row.Index]

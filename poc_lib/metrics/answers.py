@@ -199,7 +199,10 @@ def is_looping(text: str) -> bool:
     data = text.encode(errors="replace")
     if len(text) >= FROM_CHARS and len(data) / len(zlib.compress(data)) >= COMPRESSION:
         return True
-    words = np.unique(re.findall(r"\w+", text.casefold()) or [""], return_inverse=True)[1]
+    words = re.findall(r"\w+", text.casefold())
+    if len(set(words)) > (1 - REPEATED_SHARE * (LEAST_TIMES - 1) / LEAST_TIMES) * len(words):
+        return False  # too many different words for that
+    words = np.unique(words, return_inverse=True)[1]
     for period in range(1, min(LONGEST_PHRASE, len(words) // LEAST_TIMES) + 1):
         edges = np.flatnonzero(np.diff(np.r_[0, (words[period:] == words[:-period]).astype(np.int8), 0]))
         run = int((edges[1::2] - edges[::2]).max(initial=0))
@@ -235,7 +238,7 @@ def judge_answers(requests: pd.DataFrame, frames: Sequence[Frame], events: Itera
     sent = set(timed["frame_id"])
     stored = {f.frame_id: f.reference.description.strip() for f in frames if f.reference}
     fitted_on = [*timed["compared"], *(text for frame_id, text in stored.items() if frame_id in sent)]
-    vectors = vectorize_texts(fitted_on, [*rows["compared"], *stored.values(), ""])
+    vectors = vectorize_texts(fitted_on, [*rows["compared"], *stored.values()])
     rows = pd.concat([rows, score_agreement(rows, frames, vectors)], axis=1)
     return pd.concat([rows, find_signs(rows, frames, vectors), judge_codes(rows)], axis=1)[list(COLUMNS)]
 

@@ -25,7 +25,7 @@ PROOF_COLUMNS = ["code_read", "proof", "donor_request", "donor_frame", "donor_in
 MIN_FIT, MARGIN = 0.3, 0.15  # cosine with the other frame's answers, and how much less with its own
 SUPPORTED = 0.5  # of an answer's rare words occur in what others say of its frame: a duplicate in order
 FEW_WORDS, MANY_WORDS = 4, 8  # rare words: fewer are no evidence; so many are, though nobody else spoke
-CONTAMINATED = 0.1  # of a server's unloaded answers show a sign: they are no yardstick
+CONTAMINATED = 0.1  # of a server's unloaded answers show a sign: they are no yardstick for it
 SIGNS_ALLOWED = 0.05  # of a level's answers
 READS_ENOUGH = 0.8  # of the codes at one request at a time: below, the model cannot prove
 CHUNK_ROWS = 512
@@ -75,7 +75,7 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     """``sign`` and ``sign_of`` of each row: "" where an answer shows none, or none can be told.
 
     Frames that look alike, or whose look is not known, accuse nobody. Unloaded answers are those at a
-    server's lowest level; a server a tenth of whose unloaded answers are duplicates is nobody's yardstick.
+    server's lowest level; where a tenth of them show a sign, a server is no yardstick for itself.
 
     Args:
         rows: requests in sending order with ``compared`` ("" for a failed one) and ``ref_cosine``.
@@ -90,7 +90,7 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     looks = [known[f].look if f in known else None for f in ids]
     bits, seen = np.array([[int(look or "0", 16), bool(look)] for look in looks], dtype=np.uint64).T
     unlike = np.bitwise_count(bits[:, None] ^ bits) >= LOOKS_DIFFERENT_BITS
-    unlike &= (seen[:, None] & seen) > 0
+    pass
     references = [known[f].reference if f in known else None for f in ids]
     lowest = texts.groupby("server")["concurrency"].transform("min")
     texts = texts.assign(
@@ -103,16 +103,14 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     for _, own in by_server:
         for victim, donor in _duplicates(own, unlike):
             found.loc[victim] = ["duplicate", donor]
-    repeats = (found["sign"] != "")[texts.index[texts["unloaded"]]].groupby(texts["server"]).mean()
-    spoilt = set(repeats.index[repeats >= CONTAMINATED])
+    repeats = found["sign"] != ""
     for server, own in by_server:
-        others = texts[texts["unloaded"] & (texts["server"] != server) & ~texts["server"].isin(spoilt)]
-        alone = own[own["unloaded"]]
+        others, alone = texts[texts["unloaded"] & (texts["server"] != server)], own[own["unloaded"]]
         accused = set(_wrong_neighbours(alone, [others], unlike, vectors))
-        n_signs = (alone.index.isin(accused) | (found.loc[alone.index, "sign"] != "")).sum()
-        yardsticks = [others] if n_signs >= CONTAMINATED * len(alone) else [others, alone]
+        is_spoilt = (repeats[alone.index] | alone.index.isin(accused)).mean() >= CONTAMINATED
+        yardsticks = [others] if is_spoilt else [others, alone]
         for index, place in _wrong_neighbours(own, yardsticks, unlike, vectors).items():
-            if found.loc[index, "sign"] == "":
+            if not repeats[index]:
                 found.loc[index] = ["wrong neighbour", ids[place]]
     return found
 
@@ -123,16 +121,17 @@ def _support(texts: pd.DataFrame, references: Sequence[Reference | None]) -> pd.
     """
     from sklearn.feature_extraction.text import CountVectorizer  # a second to import
 
-    told = [(i, one) for i, one in enumerate(references) if one]
-    stored = [
-        " ".join([r.description, r.activity or "", *(r.apps or ()), *(r.topics or ())]) for _, r in told
-    ]
-    corpus = [*texts["words"], *stored]
+    told = {
+        i: " ".join([one.description, one.activity or "", *(one.apps or ()), *(one.topics or ())])
+        for i, one in enumerate(references)
+        if one
+    }
+    corpus = [*texts["words"], *told.values()]
     said = CountVectorizer(binary=True, token_pattern=r"\w+").fit_transform([*corpus, "a"])
     first = np.unique(corpus, return_index=True)[1]  # of each distinct text
     n_with = np.asarray(said[first].sum(axis=0)).ravel()
-    weights = said.multiply(np.log((1 + len(first)) / (1 + n_with))).tocsr()
-    place = np.array([*texts["place"], *(i for i, _ in told)], dtype=int)
+    weights = said.multiply(np.log((1 + len(first)) / (1 + n_with)) + 1e-9).tocsr()
+    place = np.array([*texts["place"], *told], dtype=int)
     speaker = np.array([*texts["server"], *([""] * len(told))], dtype=object)
     speaks = np.array([*texts["unloaded"], *([True] * len(told))], dtype=bool)
     cover = np.full(len(texts), np.nan)
@@ -141,7 +140,7 @@ def _support(texts: pd.DataFrame, references: Sequence[Reference | None]) -> pd.
         own = np.flatnonzero((texts["server"] == server) & np.isin(texts["place"], place[others]))
         voices = _sums(place[others], said[others], len(references)) > 0
         heard, total = weights[own].multiply(voices[place[own]]).sum(axis=1), weights[own].sum(axis=1)
-        cover[own] = np.asarray(heard).ravel() / np.maximum(np.asarray(total).ravel(), 1e-9)
+        cover[own] = np.asarray(heard).ravel() / np.maximum(np.asarray(total).ravel(), 1e-12)
     n_rare = said[: len(texts), np.flatnonzero(n_with <= max(1, len(first) / 2))].sum(axis=1)
     return texts.assign(cover=cover, n_rare=np.asarray(n_rare).ravel())
 
@@ -176,8 +175,9 @@ def _wrong_neighbours(
 ) -> dict[int, int]:
     """{index: place of the frame that it fits} of one server's answers that clearly fit another frame's.
 
-    An answer's fit with another frame is its mean cosine with each yardstick's answers to it; with its own
-    frame the best of these and of the stored reference. An answer is never its own yardstick.
+    An answer's fit with another frame is its mean cosine with each yardstick's answers to it, with its own
+    frame the best of these and of the stored reference. A yardstick that says nothing of its own frame (no
+    answer measures itself) is asked about no other.
     """
     own = own[(own["n_rare"] >= FEW_WORDS) & ~(own["cover"] >= SUPPORTED)]
     found, n_frames = {}, len(unlike)
@@ -192,9 +192,7 @@ def _wrong_neighbours(
             itself = part.index.isin(one.index)
             products[each, at] -= itself
             counts[each, at] -= itself
-            counts *= (
-                counts[each, at][:, None] > 0
-            )  # who says nothing of its own frame says nothing of others
+            counts *= counts[each, at][:, None] > 0
             fits = np.where(counts > 0, products / np.maximum(counts, 1), 0.0)
             best_own = np.maximum(best_own, np.where(counts > 0, fits, -1.0)[each, at])
             total, n_told = total + fits, n_told + (counts > 0)
@@ -284,9 +282,9 @@ def _donors(answers: pd.DataFrame, victims: pd.DataFrame) -> str:
 
 
 def worst_pairs(answers: pd.DataFrame, n: int = 3) -> pd.DataFrame:
-    """Up to ``n`` answers that are, or look, about another image, proven ones first, each frame once.
+    """Up to ``n`` answers that are, or look, about another image: proven ones first, a frame once.
 
-    The answers' columns, with ``kind`` ("code", "duplicate" or "wrong neighbour") and ``donor_frame`` for all.
+    The answers' columns and ``kind``: "code", "duplicate" or "wrong neighbour"; donor_frame for all of them.
     """
     kind = answers["sign"].where(answers["proof"] != "other", "code")
     pairs = answers.assign(kind=kind, donor_frame=donor_frames(answers, answers))[kind != ""]

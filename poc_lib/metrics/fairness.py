@@ -4,6 +4,7 @@ Pure: of a run's frames, events and samples. Every sentence that can be said sta
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,9 @@ from poc_lib.metrics.agreement import TIMED
 from poc_lib.records import Finding
 
 DIFFERS, DIFFERS_MUCH = 0.1, 0.25  # of tokens, relative: worth a note, worth a warning
+SWAP_GREW_GB, LATE_S = 0.5, 0.05
 CACHED = 0.7  # of the time that a new frame takes: a known one that is read so fast was kept
 MISCOUNTED, ADDED_SHARE, REALLY_IN_FLIGHT = 0.02, 0.02, 0.8  # of our count, of a first token, of the level
-SWAP_GREW_GB, LATE_S = 0.5, 0.05
 # Ollama's scheduler runs these families one request at a time (server/sched.go, September 2026).
 SEQUENTIAL = re.compile(r"mllama|qwen3[-_. ]?(vl|5|next)|lfm2|nemotron[-_]h", re.IGNORECASE)
 CELL = ["server", "phase", "concurrency", "block", "rate_per_s", "sitting"]
@@ -27,70 +28,57 @@ CURES = {  # of failures, by class
     "empty": "Use an instruct model, or raise max_tokens: thinking may have taken all of them.",
 }
 SENTENCES = """
-lengths (fairness) {server} wrote {ours:.0f} tokens an answer, {other} {theirs:.0f} (n = {n} frames): {ratio:.2f} ×
-  that, so frames/s favours whoever writes less. → Read output tok/s beside frames/s.
-images (fairness) For the same frame {server} read {ours:.0f} prompt tokens, {other} {theirs:.0f} (n = {n} frames):
+lengths (fairness) {server} wrote {ours:.0f} tokens an answer, {other} {theirs:.0f} (n = {n} frames):
+  frames/s favours whoever writes less. → Read output tok/s beside frames/s.
+images (fairness) Of the same frame {server} read {ours:.0f} tokens, {other} {theirs:.0f} (n = {n} frames):
   they scale images differently. → Set image_width to what both read whole.
-thinking (fairness) {said} answers were preceded by thinking, which takes time and output tokens. → Compare two
-  instruct or two thinking models.
-models (fairness) {server}'s model is quantised as {ours}, {other}'s as {theirs}: the speed-up is not the server's
-  alone. → Compare models of equal weights.
-recorded (fairness) No baseline was measured: {s} s a frame is a recorded figure, of another machine, day and model
-  version. → Set baseline_url, and measure one beside the candidate.
-alone (fairness) {server} was measured one request at a time only, though it may be able to run several. → Set
+thinking (fairness) {said} answers began with thinking: it takes time and tokens. → Compare like with like.
+models (fairness) The model of {server} is quantised as {ours}, that of {other} as {theirs}: the speed-up is
+  not the server's alone. → Compare models of equal weights.
+recorded (fairness) No baseline was measured: {s} s a frame was recorded elsewhere. → Set baseline_url.
+alone (fairness) {server} was measured one request at a time only, though it may run several at once. → Set
   baseline_concurrency to [1, 4], for Ollama with OLLAMA_NUM_PARALLEL=4.
-cache (fairness) {server}'s caches were not cleared before {k} of its {n} requests that sent a known frame: read in
+cache (fairness) {server}'s caches were not cleared, and {k} of {n} requests sent a known frame: read in
   {known:.2f} s, new ones in {new:.2f} s (medians). → Measure more frames, or switch its caches off.
-restart (fairness) {server} was started anew at {level} in flight: it had served {then} requests, then {now}. → Read
-  its log: it may have crashed, and answered cold afterwards.
-changed (fairness) {server} was another one from sitting {n} on: {then}, then {now}. → Give it a run of its own.
-counters (fairness) {server} counted {theirs:.0f} {what} where this run counted {ours:.0f}: somebody else used it, or
-  its counts are wrong. → Stop whoever else uses it (the app?), else rest on frames/s.
-swap (fairness) Swap grew by {worst:.1f} GB while it was measured. → Quit other programs, or take a smaller model.
-heat (fairness) The system slowed the chip to {worst:.0f} % in {k} of {n} samples: it was hot. → Let it cool down.
+restart (fairness) {server} was started anew at {level} in flight ({then} requests, then {now}). → Read why.
+changed (fairness) {server} was another one in sitting {n}: {then}, then {now}. → Give it a run of its own.
+counters (fairness) {server} counted {theirs:.0f} {what} where this run counted {ours:.0f}: somebody else used
+  it, or counts are wrong. → Stop whoever else uses it (the app?), else rest on frames/s.
+swap (fairness) Swap grew by {gb:.1f} GB meanwhile. → Quit other programs, or take a smaller model.
+heat (fairness) The chip was slowed to {low:.0f} % in {k} of {n} samples: it was hot. → Let it cool down.
 battery (fairness) On battery in {k} of {n} samples, where a chip may be slower. → Plug the machine in.
-shared (fairness) {n_blocks} blocks of {n_block} frames sent {k} different ones, each up to {most} times: such blocks
+shared (fairness) {n_blocks} blocks of {n_block} frames sent {k} different ones, each up to {most} times: they
   are not quite independent, the interval may be too narrow. → Choose a longer recording, or raise n_frames.
 whole (fairness) The interval speaks for the whole recording: all {n} usable frames take part.
 sample (fairness) The interval speaks for these {n} frames, spread evenly over {n_usable} usable ones.
-failed (failures) {server}, {level} in flight: {k} of {n} requests failed ({kind}){lost}; the first said: {first}
-stopped (interruption) Sitting {n} {how} after {k} requests; {again} of them are in no rate, for what was cut is
-  measured again whole. {then}
-damage (interruption) Left out: {broken} half-written lines, {doubled} replies to requests that have one already.
-added (instrument) The instrument adds at most {p50:.1f} ms (median; p99 {p99:.1f} ms) to a first token at {level} in
-  flight: {share:.1%} of what was measured ({server}). → Measure on a quieter machine.
-late (instrument) {k} of {n} requests were timed while this client's own loop was over 50 ms late (at most {most:.0f}
-  ms). → Quit what else uses the processor.
-idle (instrument) {server}, {level} in flight: {mean:.1f} really were, on average. → Send more frames a block, a
-  multiple of the level (block_frames).
+failed (failures) {server}, {level} in flight: {k} of {n} requests failed ({kind}){lost}. First: {first}
+stopped (interruption) Sitting {n} {how} after {k} requests, {again} of which are in no rate: what was cut is
+  measured again whole. → The same command goes on.
+damage (interruption) Left out: {broken} half-written lines, {doubled} replies to requests that have one.
+added (instrument) The instrument adds at most {p50:.1f} ms (median; p99 {p99:.1f} ms) to a first token at
+  {level} in flight: {share:.1%} of what was measured.{over} → Measure on a quieter machine.
+late (instrument) {k} of {n} requests were timed while this client's loop was over 50 ms late (at most
+  {most:.0f} ms). → Quit what else uses the processor.
+idle (instrument) {server}, {level} in flight: {mean:.1f} really were, on average. → Send more frames a block.
 """
-SAID = {key: (about, *" ".join(said.split()).partition(" → ")[::2])
-        for key, about, said in re.findall(r"^(\w+) \((\w+)\) (.+(?:\n  .+)*)", SENTENCES, re.MULTILINE)}  # fmt: skip
+_FOUND = re.findall(r"^(\w+) \((\w+)\) (.+(?:\n  .+)*)", SENTENCES, re.MULTILINE)
+SAID = {key: (about, *" ".join(said.split()).partition(" → ")[::2]) for key, about, said in _FOUND}
 
 
 def say(key: str, state: Any, server: str = "", level: float = 0, **values: Any) -> Finding:
-    """The sentence of that name, filled."""
+    """The sentence of that name, filled; what to do about it only where it is a warning."""
     about, text, to_do = SAID[key]
-    text = text.format(server=server, level=level, **values)
-    return Finding(about, state, text, values.get("to_do", to_do), server, int(level))
+    to_do = values.get("to_do", to_do) if state == "warning" else ""
+    return Finding(about, state, text.format(server=server, level=level, **values), to_do, server, int(level))
 
 
 def fairness_findings(
-    answers: pd.DataFrame,
-    levels: pd.DataFrame,
-    events: Sequence[Mapping[str, Any]],
-    facts: Mapping[str, Any],
-    telemetry: pd.DataFrame,
-    damage: Any,
-) -> list[Finding]:
-    """Findings about "fairness", "failures", "interruption" and "instrument".
+    answers: pd.DataFrame, levels: pd.DataFrame, events: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any], telemetry: pd.DataFrame, damage: Any,
+) -> list[Finding]:  # fmt: skip
+    """Findings about "fairness", "failures", "interruption" and "instrument", of either edition's runs.
 
-    Args:
-        answers, levels: of judge_answers and summarize_levels.
-        events: the run's, oldest first; of the first edition, too.
-        facts: run.json's content.
-        telemetry: telemetry_table's frame.
-        damage: runs.Damage.
+    ``facts`` are run.json's, ``telemetry`` is telemetry_table's frame, ``damage`` runs.Damage.
     """
     answers = answers.assign(rate_per_s=answers["rate_per_s"].astype(float).fillna(0.0))
     rows, cells = dict(iter(answers.groupby(CELL))), {}
@@ -131,18 +119,15 @@ def compare_sides(answers: pd.DataFrame, levels: pd.DataFrame, facts: Mapping) -
             both = pd.concat(means, axis=1, join="inner")
             ours, theirs = both.mean()
             if (apart := max(ours / theirs, theirs / ours) - 1) > DIFFERS:
-                about = {"ours": ours, "theirs": theirs, "ratio": ours / theirs, "n": len(both)}
+                about = {"ours": ours, "theirs": theirs, "n": len(both)}
                 yield say(key, "warning" if apart > DIFFERS_MUCH else "note", name, other=base, **about)
         ours, theirs = (side["reasoning_chars"].gt(0).mean() for side in sides)
         if max(ours, theirs) > 0:
             said = f"{ours:.0%} of {name}'s and {theirs:.0%} of {base}'s"
             yield say("thinking", "warning" if abs(ours - theirs) > DIFFERS else "note", name, said=said)
-        told = [
-            (servers[side]["details"].get("details") or {}).get("quantization_level") for side in (name, base)
-        ]
-        ours, theirs = (quantisation(f"{word} {servers[side]['model']}") or ""
-                        for word, side in zip(told, (name, base), strict=True))  # fmt: skip
-        if len({tuple(re.findall(r"\d+", word)[:1]) for word in (ours, theirs)} - {()}) == 2:
+        ours, theirs = (quantisation(f"{server['details'].get('details')} {server['model']}") or "?"
+                        for server in (servers[name], servers[base]))  # fmt: skip
+        if len({bits[0] for word in (ours, theirs) if (bits := re.findall(r"\d+", word))}) == 2:
             yield say("models", "warning", name, other=base, ours=ours, theirs=theirs)
 
 
@@ -150,9 +135,9 @@ def serial_because(identity: Mapping) -> str:
     """Why a server takes one request at a time whatever is sent, as a clause; "": nothing known says so."""
     if (identity["details"].get("health") or {}).get("engine_type") == "simple":
         return "it runs without continuous batching"
-    family = f"{(identity['details'].get('details') or {}).get('family')} {identity['model']}"
-    is_serial = identity["api"] == "ollama" and SEQUENTIAL.search(family)
-    return "Ollama runs this family one by one, whatever OLLAMA_NUM_PARALLEL says" if is_serial else ""
+    family = SEQUENTIAL.search(f"{identity['details'].get('details')} {identity['model']}")
+    by_ollama = "Ollama runs this family one by one, whatever OLLAMA_NUM_PARALLEL says"
+    return by_ollama if family and identity["api"] == "ollama" else ""
 
 
 def judge_caches(answers: pd.DataFrame, cells: Collection[Mapping]) -> Iterator[Finding]:
@@ -171,32 +156,28 @@ def judge_caches(answers: pd.DataFrame, cells: Collection[Mapping]) -> Iterator[
 
 def judge_servers(cells: Iterable[Mapping], events: Iterable[Mapping], facts: Mapping) -> Iterator[Finding]:
     """Servers that were started anew, were others in a later sitting, or counted otherwise than this run."""
-    before = {server["name"]: server for server in facts["servers"]}
-    for server, event in ((server, event) for event in events for server in event.get("servers") or ()):
-        then, now = (
-            f"{said['version']}, {said['details'].get('digest')}, {said['details'].get('process', {}).get('flags')}"
-            for said in (before.get(server["name"], server), server)
-        )
-        before[server["name"]] = server
-        if then != now:
-            yield say("changed", "warning", server["name"], n=event["sitting"] + 1, then=then, now=now)
+    began = {server["name"]: server for server in facts["servers"]}
+    for event in events:
+        for server in event.get("servers") or ():
+            then, now = (f"{told['version']} {told['details'].get('process', {}).get('flags', '')}".strip()
+                         for told in (began.get(server["name"], server), server))  # fmt: skip
+            if then != now:
+                yield say("changed", "warning", server["name"], n=event["sitting"] + 1, then=then, now=now)
     served, counted, was_whole = {}, {}, {}
     for cell in cells:
         server, rows = cell["server"], cell["rows"]
-        told = [event.get("counters") or {} for event in (cell, cell["ended"])]
+        told = [noted.get("counters") or {} for noted in (cell, cell["ended"])]
         for now in (figures["requests_total"] for figures in told if "requests_total" in figures):
             if now < (then := served.get((server, cell["sitting"]), now)):
                 yield say("restart", "warning", server, cell["concurrency"], then=then, now=now)
             served[server, cell["sitting"]] = now
         # Of a request that failed or was given up vllm-mlx counts the tokens late, into the next cell.
         whole = len(rows) == cell["requests"] and rows["error_class"].isna().all()
-        for name, ours in (
-            ("requests", len(rows)),
-            ("output_tokens", rows["output_tokens"].sum(skipna=False)),
-        ):
+        ours = {"requests": len(rows), "output_tokens": rows["output_tokens"].sum(skipna=False)}
+        for name, n in ours.items():
             if whole and was_whole.get(server, True) and all(f"{name}_total" in figures for figures in told):
                 first, last = (figures[f"{name}_total"] for figures in told)
-                counted.setdefault((server, name.replace("_", " ")), []).append((last - first, ours))
+                counted.setdefault((server, name.replace("_", " ")), []).append((last - first, n))
         was_whole[server] = whole
     for (server, what), pairs in counted.items():
         theirs, ours = map(sum, zip(*pairs, strict=True))
@@ -214,8 +195,7 @@ def judge_machine(telemetry: pd.DataFrame) -> Iterator[Finding]:
     if (thermal < 100).any():
         yield say("heat", "warning", low=thermal.min(), k=(thermal < 100).sum(), n=len(thermal))
     if battery.any():
-        state = "note" if battery.all() else "warning"  # then one side had more power than the other
-        yield say("battery", state, k=int(battery.sum()), n=len(battery))
+        yield say("battery", "warning", k=int(battery.sum()), n=len(battery))
 
 
 def judge_frames(answers: pd.DataFrame, facts: Mapping) -> Iterator[Finding]:
@@ -228,56 +208,50 @@ def judge_frames(answers: pd.DataFrame, facts: Mapping) -> Iterator[Finding]:
     if uses.max() > 1:
         state, about = "warning" if uses.max() > 2 else "note", {"k": len(uses), "most": uses.max()}
         yield say("shared", state, n_blocks=len(blocks), n_block=blocks.max(), **about)
-    n_usable = (facts.get("counts") or {}).get("usable", n)
-    whole = facts.get("whole_recording")
-    yield say("whole" if whole else "sample", "ok" if whole else "note", n=n, n_usable=n_usable)
+    key, state = ("whole", "ok") if facts.get("whole_recording") else ("sample", "note")
+    yield say(key, state, n=n, n_usable=(facts.get("counts") or {}).get("usable", n))
 
 
 def list_failures(answers: pd.DataFrame, cells: Iterable[Mapping]) -> Iterator[Finding]:
-    """How many requests failed, by server, level and class, with the first message; frames not sent for it."""
+    """How many requests failed, by server, level and class, the first message, and what was not sent."""
     failed = answers[answers["error_class"].notna() & answers["error_class"].ne("aborted")]
-    sent = answers.groupby(["server", "concurrency"]).size()
+    sent, lost = answers.groupby(["server", "concurrency"]).size(), Counter()
+    for cell in cells:
+        lost[cell["server"], cell["concurrency"]] += cell["ended"].get("not_sent", 0)
     for (server, level, kind), rows in failed.groupby(["server", "concurrency", "error_class"]):
-        early = [cell["ended"]["not_sent"] for cell in cells if cell["ended"].get("stopped_because")
-                 and (cell["server"], cell["concurrency"]) == (server, level)]  # fmt: skip
-        lost = f", {len(early)} cells ended early with {sum(early)} frames not sent" if early else ""
-        about = {"k": len(rows), "n": sent[server, level], "kind": kind, "lost": lost}
+        more = f", {n} more were not sent" if (n := lost[server, level]) else ""
+        about = {"k": len(rows), "n": sent[server, level], "lost": more, "kind": kind}
         first, to_do = rows["error_message"].iloc[0], CURES.get(kind, "Read the server's log.")
         yield say("failed", "warning", server, level, first=first, to_do=to_do, **about)
 
 
 def list_interruptions(answers: pd.DataFrame, events: Iterable[Mapping], damage: Any) -> Iterator[Finding]:
     """Sittings that broke off, what of them counts, and what a crash left of lines."""
-    told = {kind: {event["sitting"]: event for event in events if event["event"] == kind}
-            for kind in ("sitting_started", "sitting_stopped", "sitting_ended", "finished")}  # fmt: skip
-    for sitting in told["sitting_started"]:
-        stopped, rows = told["sitting_stopped"].get(sitting), answers[answers["sitting"].eq(sitting)]
-        if sitting in told["finished"] or (sitting in told["sitting_ended"] and not stopped):
-            continue
-        how = f"was stopped ({stopped['because']})" if stopped else "broke off"
-        is_last = sitting == max(told["sitting_started"])
-        about = {"to_do": "The same command goes on with it." if is_last else "", "k": len(rows)}
-        again = (~rows["complete"].eq(True)).sum()
-        yield say("stopped", "warning" if is_last else "note", n=sitting + 1, how=how, again=again, **about)
+    ended = {event["sitting"] for event in events if event["event"] in ("sitting_ended", "finished")}
+    stopped = {event["sitting"]: event["because"] for event in events if event["event"] == "sitting_stopped"}
+    started = [event["sitting"] for event in events if event["event"] == "sitting_started"]
+    for sitting in (sitting for sitting in started if sitting in stopped or sitting not in ended):
+        how = f"was stopped ({stopped[sitting]})" if sitting in stopped else "broke off"
+        rows, state = answers[answers["sitting"] == sitting], "warning" if sitting == started[-1] else "note"
+        about = {"k": len(rows), "again": (~rows["complete"].eq(True)).sum()}
+        yield say("stopped", state, n=sitting + 1, how=how, **about)
     if damage.n_broken or damage.n_doubled:
         state = "warning" if damage.n_doubled else "note"
         yield say("damage", state, broken=damage.n_broken, doubled=damage.n_doubled)
 
 
-def judge_instrument(
-    answers: pd.DataFrame, levels: pd.DataFrame, events: Iterable[Mapping]
-) -> Iterator[Finding]:
+def judge_instrument(answers: pd.DataFrame, levels: pd.DataFrame, events: Sequence) -> Iterator[Finding]:
     """What this client itself adds to the times, how often its loop was late, and whether it kept up."""
     added = {event["concurrency"]: event for event in events if event["event"] == "instrument"}
     rows = levels[levels["ttft_p50_s"].gt(0) & levels["concurrency"].isin(added)]
     share = rows["concurrency"].map(lambda level: added[level]["added_ttft_p50_s"]) / rows["ttft_p50_s"]
-    rows = rows.assign(share=share.astype(float)).sort_values("share")
-    for row in (
-        rows[rows["share"] > ADDED_SHARE] if rows["share"].max() > ADDED_SHARE else rows.tail(1)
-    ).itertuples():
+    rows = rows.assign(share=share.astype(float)).sort_values("share", ascending=False)
+    high = rows[rows["share"] > ADDED_SHARE]
+    over = ", ".join(high["server"] + " at " + high["concurrency"].astype(str))
+    for row in rows.head(1).itertuples():
         ms = {f"p{q}": 1e3 * added[row.concurrency][f"added_ttft_p{q}_s"] for q in (50, 99)}
-        state, about = ("warning", {}) if row.share > ADDED_SHARE else ("ok", {"to_do": ""})
-        yield say("added", state, row.server, row.concurrency, share=row.share, **ms, **about)
+        ms |= {"share": row.share, "over": f" Over {ADDED_SHARE:.0%}: {over}." if over else ""}
+        yield say("added", "warning" if over else "ok", row.server, row.concurrency, **ms)
     late_s = answers["lag_s"].astype(float)
     if k := (late_s > LATE_S).sum():
         state, about = "warning" if k > 0.01 * len(answers) else "note", {"most": 1e3 * late_s.max()}

@@ -204,7 +204,8 @@ def choose_level(levels: pd.DataFrame, server: str) -> Choice:
     Args:
         levels: of summarize_levels.
     """
-    tried = levels[levels["server"] == server].sort_values("pilot_frames_per_s", ascending=False)
+    tried = levels[levels["server"] == server]
+    tried = tried.sort_values("pilot_frames_per_s", ascending=False, na_position="first")
     set_aside = []
     for row in tried.itertuples():
         about = "answers were about another image"
@@ -218,6 +219,6 @@ def choose_level(levels: pd.DataFrame, server: str) -> Choice:
         reasons = "; ".join(reason for reason, holds in why.items() if holds)
         if not reasons:
             return Choice(int(row.concurrency), set_aside)
-        at = f"{row.concurrency} in flight ({row.pilot_frames_per_s:.3g} frames/s)"
-        set_aside.append(f"{at} was set aside: {reasons}.")
+        rate = f" ({row.pilot_frames_per_s:.3g} frames/s)" if row.pilot_frames_per_s > 0 else ""
+        set_aside.append(f"{row.concurrency} in flight{rate} was set aside: {reasons}.")
     return Choice(None, set_aside)

@@ -47,19 +47,19 @@ def broken_path(path: Path) -> Path:
     return path.with_suffix(".broken.jsonl")
 
 
-def set_aside_broken(path: Path) -> None:
-    """Move what is no whole line to the .broken.jsonl beside it.
+def set_aside_broken(path: Path) -> bool:
+    """Move what is no whole line to the .broken.jsonl beside it; True where the file is another one now.
 
     At any moment of this, a crash included, every whole line is on disk.
     """
     if not path.is_file():
-        return
+        return False
     whole, broken = [], []
     for piece in _pieces(path):
         (broken if _read_row(piece, FIRST_FIELDS[path.name]) is None else whole).append(piece + b"\n")
     data, clean = path.read_bytes(), b"".join(whole)
     if data == clean:
-        return
+        return False
     with explained(path):
         if broken:
             with broken_path(path).open("ab") as file:
@@ -67,8 +67,9 @@ def set_aside_broken(path: Path) -> None:
                 sync_file(file)
         if data.startswith(clean):
             os.truncate(path, len(clean))
-        else:
-            replace_file(path, clean)
+            return False
+    replace_file(path, clean)
+    return True
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

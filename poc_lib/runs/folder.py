@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from poc_lib.params import PROJECT_ROOT, Params
+from poc_lib.reading import new_run_id
 from poc_lib.records import Frame, Identity, Reference, SetupProblem
 from poc_lib.runs.files import explained, iterate_rows, lock, replace_file
 
@@ -116,7 +117,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY)
     try:
         lock(handle, folder)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty; one in which nothing was begun is taken away again
+                folder.rmdir()
     finally:
         os.close(handle)
 
@@ -216,6 +221,16 @@ def unfinished_run(params: Params) -> Run | None:
             events = [row["event"] for row in iterate_rows(run.folder / "events.jsonl")]
             return None if "finished" in events else run
     return None
+
+
+def name_run(params: Params) -> tuple[Params, str]:
+    """The parameters with a run_id, and a line for people where it is an unfinished run's that goes on."""
+    if params.run_id:
+        return params, ""
+    cut = unfinished_run(params)
+    run_id = cut.run_id if cut else new_run_id(params)
+    line = f"continuing run {run_id}, which was not finished; for a new one, set run_id to a new name"
+    return params.model_copy(update={"run_id": run_id}), line if cut else ""
 
 
 def read_frames(run: Run) -> list[Frame]:

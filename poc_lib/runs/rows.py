@@ -56,16 +56,21 @@ def reply_writer(run: Run) -> Iterator[Callable[[Reply], None]]:
     Raises:
         SetupProblem: another process is measuring into this run; in writing: the disk is full or fails.
     """
-    path = run.folder / "requests.jsonl"
-    names = [field.name for field in fields(Reply)]
+    path, names = run.folder / "requests.jsonl", [field.name for field in fields(Reply)]
 
     def write(reply: Reply) -> None:
         row = {name: getattr(reply, name) for name in names}
         write_row(file, path, row | summarize_gaps(reply.arrivals_s, reply.output_tokens))
 
-    with open_to_append(path) as file:
-        lock(file.fileno(), run.folder)
-        set_aside_broken(path) if count_broken(path) else None
+    with explained(path):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
+    with file:
+        lock(file.fileno(), run.folder)  # before anything is changed: another process may be writing
+        if set_aside_broken(path):
+            with reply_writer(run) as write_anew:
+                yield write_anew
+            return
         try:
             yield write
         finally:

@@ -3,7 +3,7 @@
 import importlib
 
 _NAMES = {  # each is imported when it is first asked for: nbconvert alone takes a second
-    "gallery": "samples worst_pairs",
+    "gallery": "frame_gallery samples worst_pairs",
     "pages": "export_page export_pages export_report",
     "results": "banner failures_table levels_table next_steps reproduce write_tables",
     "runs": "runs_table verdict_text write_comparison",

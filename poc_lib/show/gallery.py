@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from poc_lib import metrics
-from poc_lib.params import DEMO
+from poc_lib.params import DEMO, Params
+from poc_lib.records import Frame
 from poc_lib.show.tables import Shown, interval, render_part, say
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def samples(analysis: "Analysis", n: int = 3) -> Shown:
         texts = zip((f"{row['server']}, {row['concurrency']} in flight", whose), pieces, strict=True)
         note = f"alike: {interval(row['alike'], unit='')}"
         cards.append({"frames": [frame], "note": note, "texts": list(texts)})
-    return _gallery(analysis, cards)
+    return _gallery(analysis.params, cards)
 
 
 def worst_pairs(analysis: "Analysis", n: int = 3) -> Shown | None:
@@ -108,8 +110,21 @@ def thumbnail(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _gallery(analysis: "Analysis", cards: list[dict]) -> Shown:
-    is_shown = analysis.params.screenshots or analysis.params.database == DEMO
+def frame_gallery(frames: Sequence[Frame], params: Params, n: int = 3) -> Shown:
+    """Frames spread over the recording, each with the description stored for it."""
+    if not frames:
+        return say("No frame is usable.")
+    chosen = frames[:: max(1, len(frames) // n)][:n]
+    stored = [frame.reference.description if frame.reference else "" for frame in chosen]
+    cards = [
+        {"frames": [frame], "note": "", "texts": [("stored", [("", text[:MOST_CHARS])] if text else [])]}
+        for frame, text in zip(chosen, stored, strict=True)
+    ]
+    return _gallery(params, cards)
+
+
+def _gallery(params: Params, cards: list[dict]) -> Shown:
+    is_shown = params.screenshots or params.database == DEMO
     for card in cards:
         card["images"] = [thumbnail(frame.image_path) for frame in card["frames"]] if is_shown else []
     return render_part("gallery", cards=cards, is_shown=is_shown)

@@ -14,6 +14,7 @@ from poc_lib.runs import replace_file
 from poc_lib.show.tables import FIGURE_TYPE, TEMPLATES
 
 PAPER = 'width="640" style="color: #15181c; background: #fff"'  # of a figure in a file of its own
+DECISION = re.compile('"about"><b>(.*?)</b>.*<h1 class="label">(.*?)</h1>', re.DOTALL)
 
 
 class PreparePage(Preprocessor):
@@ -25,16 +26,14 @@ class PreparePage(Preprocessor):
         page: dict[str, Any] = {"is_report": is_report, "sections": [], "title": ""}
         nb.cells = _report_cells(nb.cells) if is_report else nb.cells
         for number, cell in enumerate(nb.cells):
-            heading = re.match(r"(##?) (.+)", cell.source) if cell.cell_type == "markdown" else None
-            if heading:
-                page["title"] = page["title"] or text.html(heading[2])
-                page["sections"] += [(f"s{number}", heading[2])] if heading[1] == "##" else []
+            if heading := cell.cell_type == "markdown" and re.match(r"(##?) (.+)", cell.source):
                 tag, rest = f"h{len(heading[1])}", cell.source[heading.end() :]
                 cell.source = f'<{tag} id="s{number}">{heading[2]}</{tag}>\n{rest}'
+                page["title"] = page["title"] or text.html(heading[2])
+                page["sections"] += [(f"s{number}", heading[2])] if tag == "h2" else []
             for output in cell.get("outputs", []) if is_report else []:
-                shown = str(output.get("data", {}).get("text/html", ""))
-                if label := re.search(r'<b>(.*?)</b>.*?<h1 class="label">(.*?)</h1>', shown, re.DOTALL):
-                    page["title"] = f"{label[2]}: {label[1]}"
+                if found := DECISION.search(str(output.get("data", {}).get("text/html"))):
+                    page["title"] = f"{found[2]}: {found[1]}"
         return nb, resources | {"poc": page}
 
 

@@ -11,6 +11,7 @@ import orjson
 from poc_lib.records import Server
 from poc_lib.telemetry.machine import machine_reader, memory_reader
 from poc_lib.telemetry.said import ask_server, routes_of
+from poc_lib.text import authorize
 
 
 def main() -> None:
@@ -27,9 +28,7 @@ def main() -> None:
             sys.stdout.buffer.flush()
 
     def watch_server(server: Server) -> None:
-        routes, headers = routes_of(server), {}
-        if spec["api_key"]:
-            headers = {"authorization": f"Bearer {spec['api_key']}"}
+        routes, (_, headers) = routes_of(server), authorize(server.url, spec["api_key"])
         with httpx.Client(trust_env=False, timeout=spec["timeout_s"], headers=headers) as client:
             while routes and not closed.is_set():
                 write("server", server=server.name, **ask_server(client, server, routes))
@@ -44,10 +43,17 @@ def main() -> None:
                     write("process", server=name, rss_gb=rss_gb)
             closed.wait(spec["every_s"])
 
+    def note(failure: threading.ExceptHookArgs) -> None:
+        failures.append(failure)
+        threading.__excepthook__(failure)
+
+    failures: list[threading.ExceptHookArgs] = []
+    threading.excepthook = note
     for target, arguments in [(watch_machine, ()), *((watch_server, (server,)) for server in servers)]:
         threading.Thread(target=target, args=arguments, daemon=True).start()
     sys.stdin.read()  # a lifeline: it closes with the process that measures, however that ends
     closed.set()
+    sys.exit(bool(failures))  # what ended a thread was said on standard error
 
 
 main()

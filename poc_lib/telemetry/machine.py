@@ -77,7 +77,7 @@ def _thermal() -> dict:
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return parse_therm(said.stdout)
+    return parse_therm(said.stdout) if said.returncode == 0 else {}
 
 
 def parse_therm(text: str) -> dict:
@@ -125,8 +125,13 @@ def _macmon() -> Callable[[], dict] | None:
             line = orjson.loads(said.stdout.splitlines()[0])
         except (OSError, subprocess.TimeoutExpired, ValueError, IndexError):
             return {}
-        usage = line.get("gpu_usage")
-        ratio = usage[1] if isinstance(usage, list) and len(usage) == 2 else line.get("gpu_active_ratio")
-        return {"gpu_util_pct": ratio and 100 * ratio, "gpu_power_w": number(line, "gpu_power")}
+        line = line if isinstance(line, dict) else {}
+        usage = line.get("gpu_usage")  # up to 0.7 [MHz, ratio]
+        usage = usage[-1] if isinstance(usage, list) and usage else line.get("gpu_active_ratio")
+        ratio = number({"ratio": usage}, "ratio")
+        return {
+            "gpu_util_pct": None if ratio is None else 100 * ratio,
+            "gpu_power_w": number(line, "gpu_power"),
+        }
 
     return read

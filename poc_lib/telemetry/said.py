@@ -13,6 +13,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from poc_lib.records import Server
+from poc_lib.text import split_credentials
 
 NO_SUCH_ROUTE = (401, 403, 404, 405)
 FAMILIES = ("vllm_mlx_inference_requests", "vllm_mlx_completion_tokens")
@@ -20,7 +21,7 @@ FAMILIES = ("vllm_mlx_inference_requests", "vllm_mlx_completion_tokens")
 
 def routes_of(server: Server) -> list[str]:
     """The routes worth asking: Ollama's /api/ps, or vllm-mlx's /v1/status and any MLX server's /metrics."""
-    root = server.url.rstrip("/").removesuffix("/v1")
+    root = split_credentials(server.url)[0].rstrip("/").removesuffix("/v1")
     return [root + path for path in (("/api/ps",) if server.api == "ollama" else ("/v1/status", "/metrics"))]
 
 
@@ -33,7 +34,7 @@ def ask_server(client: httpx.Client, server: Server, routes: list[str]) -> dict:
         except httpx.RequestError as error:
             return found | {"error": type(error).__name__}
         if answer.status_code == 200:
-            found |= {k: v for k, v in _figures(server, route, answer.content).items() if v is not None}
+            found |= read_figures(server, route, answer.content)
         else:
             found["error"] = f"HTTP {answer.status_code} at {httpx.URL(route).path}"
             if answer.status_code in NO_SUCH_ROUTE:
@@ -41,7 +42,12 @@ def ask_server(client: httpx.Client, server: Server, routes: list[str]) -> dict:
     return found
 
 
-def _figures(server: Server, route: str, body: bytes) -> dict:
+def read_figures(server: Server, route: str, body: bytes) -> dict[str, float]:
+    """The figures in a route's answer; what is missing or odd is left out."""
+    return {name: value for name, value in _figures(server, route, body).items() if value is not None}
+
+
+def _figures(server: Server, route: str, body: bytes) -> dict[str, float | None]:
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -70,22 +70,21 @@ def _attend(q, k, v, mask=True):
     q, k, v = (y.transpose(0, 2, 1, 3) for y in (q, k, v))
     k, v = (jnp.repeat(y, q.shape[1] // y.shape[1], axis=1) for y in (k, v))
     scores = jnp.where(mask, q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5, -1e9)
-    out = (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3)
-    return out.reshape(*out.shape[:2], -1)
+    return (jax.nn.softmax(scores) @ v).swapaxes(1, 2).reshape(len(q), q.shape[2], -1)
 
 
 def see(p, pixels):
     """Turn uint8 pixels (b, height, width, 3) into image tokens (b, height / 32 × width / 32, d)."""
     b, rows, cols, size = len(pixels), pixels.shape[1] // CELL, pixels.shape[2] // CELL, VISION["hidden_size"]
-    x = (pixels.astype(jnp.float32) / 255 - 0.5) / 0.5
-    x = x.reshape(b, rows, 2, 16, cols, 2, 16, 3).transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, -1, 768)
-    weight = p[PATCH + ".weight"].sum(1)  # both pictures of a pair in time are the same
-    x = x @ weight.reshape(size, 768).T + p[PATCH + ".bias"]
+    x = (pixels / jnp.float32(127.5) - 1).reshape(b, rows, 2, 16, cols, 2, 16, 3)
+    x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, rows * cols * 4, 768)
+    weight = p[PATCH + ".weight"].sum(1).reshape(size, 768)  # both pictures of a pair in time are the same
+    x = x @ weight.T + p[PATCH + ".bias"]
 
     def ordered(grid):  # as the processor orders patches: four by four
         return grid.reshape(rows, 2, cols, 2, -1).swapaxes(1, 2).reshape(rows * cols * 4, -1)
 
-    places = [np.linspace(0, GRID - 1, n)[:, None] for n in (2 * rows, 2 * WIDTH // CELL)]
+    places = (np.linspace(0, GRID - 1, n)[:, None] for n in (2 * rows, 2 * WIDTH // CELL))
     along, across = (np.maximum(0, 1 - np.abs(at - np.arange(GRID))).astype(np.float32) for at in places)
     learned = p[PLACES + ".weight"].reshape(GRID, GRID, size)
     x = x + ordered(jnp.einsum("hi,wj,ijd->hwd", along, across[: 2 * cols], learned))
@@ -110,23 +109,17 @@ def forward(p, prompt, pixels, tail):
 
     Pixels narrower than WIDTH count as the left part of a picture of that width: a cheap start for training.
     """
-    rows, cols, section = (
-        pixels.shape[1] // CELL,
-        pixels.shape[2] // CELL,
-        TEXT["rope_scaling"]["mrope_section"],
-    )
+    rows, cols = pixels.shape[1] // CELL, pixels.shape[2] // CELL
     embed, t, n, size = p[EMBED + ".weight"], len(prompt), tail.shape[1], TEXT["head_dim"]
     head, x = embed[prompt][None], jnp.concatenate([see(p, pixels), embed[tail]], axis=1)
     image = np.indices((1, rows, cols)).reshape(3, -1)  # time, row and column of each token
     after = np.broadcast_to(max(rows, WIDTH // CELL) + np.arange(n), (3, n))
     places = t + np.concatenate([image, after], axis=1)
+    section = TEXT["rope_scaling"]["mrope_section"]
     axes = [i % 3 if i < section[i % 3] * 3 else 0 for i in range(size // 2)]  # time, height, width in turn
     steps = TEXT["rope_theta"] ** -(np.arange(0, size, 2) / size)
-    at_head, at_x, mask = (
-        np.arange(t)[:, None] * steps,
-        places[axes].T * steps,
-        np.tri(x.shape[1], t + x.shape[1], t),
-    )
+    at_head, at_x = np.arange(t)[:, None] * steps, places[axes].T * steps
+    mask = np.tri(x.shape[1], t + x.shape[1], t)
     for i in range(TEXT["num_hidden_layers"]):
         at, own = LAYER.format(i), LAYER.format(i) + "self_attn."
 

@@ -7,7 +7,9 @@ import logging
 import random
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import jax
@@ -24,19 +26,15 @@ sys.path.insert(0, str(ROOT))
 from poc_lib.client.stamp import ALPHABET, LENGTH, proof_prompt, stamp_image  # noqa: E402
 
 PLAIN = (ROOT / "params" / "prompts" / "one_line.txt").read_text(encoding="utf-8").strip()
-PROOF, SUFFIX, ANSWER_TOKENS = (
-    proof_prompt(PLAIN).strip(),
-    "<|vision_end|><|im_end|>\n<|im_start|>assistant\n",
-    43,
-)
+PROOF, SUFFIX = proof_prompt(PLAIN).strip(), "<|vision_end|><|im_end|>\n<|im_start|>assistant\n"
 SPECIALS = "endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"
 # steps, peak rate, [(share, batch, task, height of the picture, width of the band cut from it or 0: whole)]
 STAGES = [
-    (700, 2e-3, [(1, 32, "stamped", 64, 192)]),
+    (1200, 2e-3, [(1, 32, "stamped", 64, 192)]),
     (500, 1.5e-3, [(6, 16, "stamped", 64, WIDTH), (1, 16, "bare", 64, WIDTH), (1, 16, "plain", 64, WIDTH)]),
-    (900, 1e-3, [(6, 8, "stamped", 608, 0), (1, 8, "bare", 576, 0), (2, 8, "plain", 576, 0)]),
+    (1500, 1e-3, [(6, 8, "stamped", 608, 0), (1, 8, "bare", 576, 0), (2, 8, "plain", 576, 0)]),
 ]
-log = logging.getLogger("reader")
+ANSWER_TOKENS, log = 43, logging.getLogger("reader")
 
 
 def make_tokenizer() -> Tokenizer:
@@ -55,12 +53,15 @@ def make_tokenizer() -> Tokenizer:
 
 
 class Examples:
-    """Pictures with their answers: bands of frames drawn ahead, or whole frames drawn anew each time."""
+    """Pictures with their answers, drawn anew each time; `seed` decides them."""
 
-    def __init__(self, tokenizer: Tokenizer, seed: str, n_frames: int = 0):
-        self.tokenizer, self.rng = tokenizer, random.Random(seed)
-        self.frames = [(draw_frame(self.rng, kind), kind) for kind in KINDS * (n_frames // len(KINDS))]
-        self.end, self.suffix = tokenizer.token_to_id("<|im_end|>"), tokenizer.encode(SUFFIX).ids
+    def __init__(self, tokenizer: Tokenizer, seed: str):
+        self.tokenizer, self.rng, self.end = (
+            tokenizer,
+            random.Random(seed),
+            tokenizer.token_to_id("<|im_end|>"),
+        )
+        self.suffix = tokenizer.encode(SUFFIX).ids
 
     def prompt(self, task: str) -> np.ndarray:
         """Token ids up to the image, as the chat template renders them: text first."""
@@ -74,28 +75,29 @@ class Examples:
     def one(self, task: str, height: int, width: int = 0) -> tuple[np.ndarray, list[int]]:
         """Pixels as a server decodes them, `height` px with the strip, and the answer's ids."""
         rng, band, kind = self.rng, height - CELL * (task == "stamped"), self.rng.choice(KINDS)
+        frame = draw_frame(rng, kind, (WIDTH, HEIGHT if width else band))
         if width:
-            (whole, kind), top = rng.choice(self.frames), rng.choice((0, rng.randrange(HEIGHT - band)))
-            frame = whole.crop((0, top, WIDTH, top + band))
-        else:
-            frame = draw_frame(rng, kind, (WIDTH, band))
+            top = rng.choice((0, rng.randrange(HEIGHT - band)))
+            frame = frame.crop((0, top, WIDTH, top + band))
         code = "".join(rng.choices(ALPHABET, k=LENGTH)) if task == "stamped" else None
         answer = answer_for(frame, kind, None if task == "plain" else code or "none")
         picture, data = stamp_image(frame, code) if code else frame, io.BytesIO()
         picture.crop((0, 0, width or WIDTH, height)).save(data, "JPEG", quality=rng.choice((75, 85, 85, 92)))
         return np.asarray(Image.open(data)), [*self.tokenizer.encode(answer).ids, self.end]
 
-    def batch(self, n: int, task: str, height: int, width: int) -> tuple[np.ndarray, ...]:
-        """Prompt, pixels, the tail that goes in, the answers' ids and the weight of each."""
-        pixels, answers = zip(*(self.one(task, height, width) for _ in range(n)), strict=True)
-        ids = np.array([answer + [self.end] * (ANSWER_TOKENS - len(answer)) for answer in answers])
-        weight, size = np.zeros(ids.shape, np.float32), len(answers[0])  # all answers to a task are as long
-        weight[:, :size], weight[:, size - (LENGTH + 1 if task == "stamped" else 2) : size] = 1, 4
-        prompt = self.prompt(task)
-        if self.rng.random() < 0.5:  # up to ten tokens changed: the wording shall not be learnt by heart
-            at = self.rng.randrange(4, len(prompt) - 12)
-            prompt[at : at + self.rng.randint(1, 10)] = self.rng.randrange(VOCABULARY - len(SPECIALS))
-        return prompt, np.stack(pixels), self.tail(ids), ids, weight
+
+def make_batch(text: str, seed: str, n: int, task: str, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """Prompt, pixels, the tail that goes in, answers' ids and the weight of each; `text`: the tokenizer."""
+    examples = Examples(Tokenizer.from_str(text), seed)
+    pixels, answers = zip(*(examples.one(task, height, width) for _ in range(n)), strict=True)
+    ids = np.array([answer + [examples.end] * (ANSWER_TOKENS - len(answer)) for answer in answers])
+    weight, size = np.zeros(ids.shape, np.float32), len(answers[0])  # all answers to a task are as long
+    weight[:, :size], weight[:, size - (LENGTH + 1 if task == "stamped" else 2) : size] = 1, 4
+    prompt = examples.prompt(task)
+    if examples.rng.random() < 0.5:  # up to ten tokens changed: the wording shall not be learnt by heart
+        at = examples.rng.randrange(4, len(prompt) - 12)
+        prompt[at : at + examples.rng.randint(1, 10)] = examples.rng.randrange(VOCABULARY - len(SPECIALS))
+    return prompt, np.stack(pixels), examples.tail(ids), ids, weight
 
 
 @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
@@ -118,19 +120,22 @@ def train_step(p, mean, square, step, rate, prompt, pixels, tail, ids, weight):
     return p, mean, square, loss, right
 
 
-def train(p: dict, examples: Examples, steps: int, peak: float, plan: list) -> dict:
-    """Run `steps` steps, each on a batch drawn by its share of the plan while the one before is computed."""
-    p, shares = {k: jnp.asarray(v) for k, v in p.items()}, [share for share, *_ in plan]
-    mean, square = ({k: jnp.zeros_like(v) for k, v in p.items()} for _ in range(2))
-    with ThreadPoolExecutor(1) as pool:
-        tasks = examples.rng.choices([task for _, *task in plan], shares, k=steps)
-        ahead = pool.submit(examples.batch, *tasks[0])
+def train(p: dict, tokenizer: Tokenizer, seed: str, workers: ProcessPoolExecutor) -> dict:
+    """Run all stages; batches depend on the seed alone and are drawn by the workers a few steps ahead."""
+    p, text = {k: jnp.asarray(v) for k, v in p.items()}, tokenizer.to_str()
+    for stage, (steps, peak, plan) in enumerate(STAGES):
+        mean, square = ({k: jnp.zeros_like(v) for k, v in p.items()} for _ in range(2))
+        tasks = random.Random(f"{seed} {stage}").choices(plan, [share for share, *_ in plan], k=steps)
+        ahead = deque()
         for step in range(1, steps + 1):
-            batch, ahead = ahead.result(), pool.submit(examples.batch, *tasks[step % steps])
+            while len(ahead) < min(48, steps + 1 - step):
+                i = step - 1 + len(ahead)
+                ahead.append(workers.submit(make_batch, text, f"{seed} {stage} {i}", *tasks[i][1:]))
             rate = peak * min(step / 200, 0.51 + 0.49 * np.cos(np.pi * step / steps))
+            batch = ahead.popleft().result()
             p, mean, square, loss, right = train_step(p, mean, square, float(step), rate, *batch)
             if step % 50 == 0:
-                log.info("step %d of %d: loss %.3f, code %.3f", step, steps, loss, right)
+                log.info("stage %d, step %d of %d: loss %.3f, code %.3f", stage, step, steps, loss, right)
     return {k: np.asarray(v) for k, v in p.items()}
 
 
@@ -139,17 +144,16 @@ def evaluate(p: dict, examples: Examples, n: int, task: str, height: int) -> dic
 
     Answers are greedy: all positions are guessed at once and again, until each follows from those before it.
     """
-    counts, run, prompt = np.zeros(4), jax.jit(forward), examples.prompt(task)
+    counts, run, prompt, end = np.zeros(4), jax.jit(forward), examples.prompt(task), examples.end
     for _ in range(n):
         pixels, wanted = examples.one(task, height)
-        guess, better = None, np.full((1, ANSWER_TOKENS), examples.end)
+        guess, better = None, np.full((1, ANSWER_TOKENS), end)
         while not np.array_equal(guess, better):
             guess = better
-            better = run(p, prompt, pixels[None], examples.tail(guess)).argmax(-1)[:, -ANSWER_TOKENS:]
-        ids = [*np.asarray(guess)[0], examples.end]
-        said, meant = (
-            examples.tokenizer.decode(line).split(" | ") for line in (ids[: ids.index(ids[-1])], wanted)
-        )
+            logits = run(p, prompt, pixels[None], examples.tail(guess))
+            better = np.asarray(logits[:, -ANSWER_TOKENS:].argmax(-1))
+            better = np.where(np.cumsum(better == end, axis=1) > 0, end, better)
+        said, meant = (examples.tokenizer.decode(ids).split(" | ") for ids in (guess[0], wanted))
         kinds = [line[0].split(",")[0] for line in (said, meant)]
         counts += [said[4:] == meant[4:], kinds[0] == kinds[1], said[0] == meant[0], said == meant]
     return dict(zip(("code", "kind", "kind and tones", "line"), (counts / n).tolist(), strict=True))
@@ -159,22 +163,19 @@ def main() -> None:
     """Read the command line; train and write the folder that engines serve, then read held-out pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, frames and codes (default 0)")
-    parser.add_argument(
-        "--held-out", type=int, default=500, help="pictures of each sort to read (default 500)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, frames and codes (0)")
+    parser.add_argument("--held-out", type=int, default=500, help="pictures to read of each sort (500)")
     parser.add_argument("--evaluate-only", action="store_true", help="read with the weights that are there")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    tokenizer, p, weights = make_tokenizer(), init_params(args.seed), args.out / "model.safetensors"
+    tokenizer, weights = make_tokenizer(), args.out / "model.safetensors"
     if not args.evaluate_only:
         if args.out.resolve() != MODEL:
             shutil.copytree(MODEL, args.out, dirs_exist_ok=True)
         tokenizer.save(str(args.out / "tokenizer.json"))
-        examples = Examples(tokenizer, f"training {args.seed}", 280)
-        for steps, peak, plan in STAGES:
-            p = train(p, examples, steps, peak, plan)
-            save_file({k: v.astype(np.float16) for k, v in p.items()}, weights, {"format": "mlx"})
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as workers:
+            p = train(init_params(args.seed), tokenizer, f"training {args.seed}", workers)
+        save_file({k: v.astype(np.float16) for k, v in p.items()}, weights, {"format": "mlx"})
     p = {k: v.astype(np.float32) for k, v in load_file(weights).items()}
     for task, height in (("stamped", 608), ("stamped", 672), ("bare", 576), ("plain", 576)):
         examples = Examples(tokenizer, f"held out {args.seed} {task} {height}")
