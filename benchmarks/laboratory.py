@@ -1,10 +1,10 @@
 """What codes and signs find of planted mix-ups, and whom they accuse wrongly.
 
-    .venv/bin/python -m benchmarks.laboratory --runs 20 --clean-runs 200
+    .venv/bin/python -m benchmarks.laboratory --runs 40 --clean-runs 200
 
 Prints Markdown tables. No server runs: rows are made up as the shortest default run leaves them (a pilot of
 four levels, four confirmation blocks, 24 frames a cell, proof cells), and judged by the library.
-A quarter of the frames look like the one before; who misses a code gets a character or two wrong, or none.
+A quarter of the frames look like the one before; a code is missed by one character, by two, or whole.
 """
 
 import argparse
@@ -170,7 +170,7 @@ def judge_run(plan: Plan, seed: int) -> dict[str, int]:
     answers = judge_answers(rows, world.frames, world.events)
     levels = summarize_levels(answers, {"vllm": CHOSEN, "ollama": 1})
     blamed = {(one.server, one.level) for one in proof_findings(answers, levels) if one.state == "problem"}
-    at = {("vllm", level) for level in LEVELS if plan.level in (None, level)}
+    at = {("vllm", level) for level in LEVELS if plan.fault and plan.level in (None, level)}
     donor = answers["request_id"].map(world.planted)
     hit, proven, signed = donor.notna(), answers["proof"] == "other", answers["sign"] != ""
     found = {
@@ -182,12 +182,7 @@ def judge_run(plan: Plan, seed: int) -> dict[str, int]:
         "signs": signed & hit,
         "false signs": signed & ~hit,
     }
-    sure = {
-        "by codes": (proven & hit).any(),
-        "by either": blamed & at,
-        "elsewhere": blamed - at,
-        "alarm": blamed,
-    }
+    sure = {"by codes": (proven & hit).any(), "by either": blamed & at, "elsewhere": blamed - at}
     return {k: int(v.sum()) for k, v in found.items()} | {k: int(bool(v)) for k, v in sure.items()}
 
 
@@ -221,13 +216,13 @@ def clean_rows(n_runs: int, jobs: int) -> Iterator[dict]:
     """Runs in which nothing is planted, with descriptions of a sentence and of one word."""
     for reader, terse in (*((reader, False) for reader in READERS), (1.0, True)):
         n = sum_runs(Plan(reader=reader, terse=terse), n_runs, jobs)
-        low, high = binomial_bounds(int(n["alarm"]), n_runs)
+        low, high = binomial_bounds(int(n["elsewhere"]), n_runs)
         yield {
             "descriptions": "one word" if terse else "a sentence",
             "codes read": f"{reader:.0%}",
             "runs": n_runs,
             "false proofs": n["false proofs"],
-            "runs with a false alarm": f"{n['alarm']} ({low:.1%} to {high:.1%})",
+            "runs with a false alarm": f"{n['elsewhere']} ({low:.1%} to {high:.1%})",
             "answers with a false sign": n["false signs"],
         }
 
@@ -239,7 +234,7 @@ def of(count: float, n: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=20, help="runs of each planted fault, place and reader")
+    parser.add_argument("--runs", type=int, default=40, help="runs of each planted fault, place and reader")
     parser.add_argument("--clean-runs", type=int, default=200, help="runs without a fault, of each reader")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     asked = parser.parse_args()

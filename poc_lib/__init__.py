@@ -14,9 +14,8 @@ _NAMES = {
     "reading": "params_from_notebook read_params_file validate_params",
     "records": "Cell Finding Frame Identity Reply Server SetupProblem Verdict",
     "runs": "list_runs read_arrivals read_requests read_run",
-    "show": "banner failures_table findings frame_gallery levels_table next_steps params_table "
-    "reproduce runs_table samples say "
-    "table worst_pairs write_tables",
+    "show": "banner comparison_table failures_table findings frame_gallery levels_table next_steps "
+    "params_table reproduce runs_table samples say table worst_pairs write_tables",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)

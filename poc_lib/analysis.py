@@ -39,6 +39,7 @@ class Analysis:
     findings: list[Finding]  # every judged sentence
     verdicts: list[Verdict]  # one a candidate
     telemetry: pd.DataFrame
+    compared: pd.DataFrame  # metrics.compare_runs' rows: this run and those of compare_with; else empty
 
     @cached_property
     def looks(self) -> list[dict]:
@@ -84,21 +85,18 @@ def analyse(run: Run | str | Path, params: Params | None = None) -> Analysis:
     if params.labels:
         known = {frame.frame_id: frame for frame in frames}
         findings += label_findings(answers, read_labels(Path(params.labels).expanduser(), known))
-    damage = read_damage(run)
-    findings += metrics.fairness_findings(answers, levels, events, run.facts, telemetry, damage)
+    findings += metrics.fairness_findings(answers, levels, events, run.facts, telemetry, read_damage(run))
     blocks = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    runs = [(run.run_id, run.facts, levels, verdicts)]
+    alone = params.model_copy(update={"compare_with": [], "labels": ""})
+    for other in (analyse(read_run(name, run.folder.parent), alone) for name in params.compare_with):
+        runs.append((other.run.run_id, other.run.facts, other.levels, other.verdicts))
+    compared, judged = metrics.compare_runs(runs) if params.compare_with else (pd.DataFrame(), [])
+    findings += judged
     return Analysis(
-        run,
-        params,
-        {f.frame_id: f for f in frames},
-        events,
-        answers,
-        levels,
-        blocks,
-        findings,
-        verdicts,
-        telemetry,
-    )
+        run, params, {f.frame_id: f for f in frames}, events, answers, levels, blocks, findings, verdicts,
+        telemetry, compared,
+    )  # fmt: skip
 
 
 SHOWN = [name for name, field in Params.model_fields.items() if field.json_schema_extra["use"] == "shows"]

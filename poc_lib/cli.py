@@ -173,6 +173,8 @@ def run_run(params: Params, given: argparse.Namespace, problems: list[str]) -> i
     most = sum(row["most"] for row in plan_rows(params.server_list(), params))
     if most > MAX_REQUESTS and not given.yes:
         problems.append(f"this plan may send {most:,} requests: ask for fewer, or start it with --yes")
+    if params.labels and not os.path.isfile(os.path.expanduser(params.labels)):
+        problems.append(f"no labels file {params.labels}: `python -m poc_lib labels` writes a template")
     with ExitStack() as stack:
         if is_there := os.path.isdir(folder):  # who measures into it is not disturbed by our questions
             stack.enter_context(lock_folder(folder))
@@ -273,10 +275,12 @@ def _run_notebooks(names: Sequence[str], params: Params, folder: Path) -> int:
 
 def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
     """Execute one notebook into the run folder; returns what went wrong, in one line."""
+    import logging
+
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is told in our own line
     done = threading.Event()
     watcher = threading.Thread(target=_show_progress, args=(folder / "progress.json", done), daemon=True)
     watcher.start()
@@ -291,8 +295,8 @@ def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
         )
     except PapermillExecutionError as error:
         return str(error.evalue) if error.ename == "SetupProblem" else f"{error.ename}: {error.evalue}"
-    except DeadKernelError:
-        return "the notebook's kernel was killed, by hand or for want of memory"
+    except RuntimeError as error:  # nbclient's DeadKernelError; jupyter_client's, while a kernel starts
+        return f"the notebook's kernel was killed, by hand or for want of memory ({error})"
     except OSError as error:
         return f"cannot write into {folder}: {error.strerror or error}; free some space"
     finally:

@@ -70,11 +70,6 @@ def csv_cell(value: object) -> object:
     return _FORMULA.sub(r"\1'", _LINE_END.sub(" ", _visible(value)))
 
 
-def figure(text: object, limit: int | None = 300) -> str:
-    r"""Text on one line for matplotlib: with every dollar sign escaped it is never mathematics."""
-    return one_line(text, limit).replace("$", r"\$")
-
-
 def mask(text: str, secrets: Iterable[str]) -> str:
     """The text with every secret replaced, the longest first; call it before any cutting."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

@@ -131,7 +131,7 @@ def analysis_of(
     return SimpleNamespace(
         run=Run(folder or Path("example"), facts), params=Params(**params), events=events + looks,
         looks=looks, frames={frame.frame_id: frame for frame in frames}, answers=answers, levels=levels,
-        blocks=blocks, findings=findings, verdicts=verdicts, telemetry=None,
+        blocks=blocks, findings=findings, verdicts=verdicts, telemetry=None, compared=pd.DataFrame(),
     )  # fmt: skip
 
 

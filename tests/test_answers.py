@@ -130,53 +130,34 @@ def events_of(*cells: dict) -> list[dict]:
 
 BLOCK = {"phase": "confirm"}
 PAIR = [BLOCK, BLOCK, BLOCK | OLLAMA, BLOCK | OLLAMA]
+AGAIN = [{"sitting": 1, "position": position} for position in (0, 1)]
+UNITS = {
+    "ended and all there": ([{}, {}], [{}], [True, True]),
+    "cut": ([{}, {}], [{"ended": False}], [False, False]),
+    "a reply was lost": ([{}], [{}], [False]),
+    "no event of it": ([{}, {}], [], [False, False]),
+    "given up after failures": ([{}], [{"not_sent": 1}], [True]),
+    "measured again whole": ([{}, *AGAIN], [{"ended": False}, {"sitting": 1}], [False, True, True]),
+    "of two whole attempts the last": ([{}, {}, *AGAIN], [{}, {"sitting": 1}], [False, False, True, True]),
+    "a whole block": (PAIR, [BLOCK, BLOCK | OLLAMA], [True] * 4),
+    "a block against recorded figures": (PAIR[:2], [BLOCK], [True] * 2),
+    "a block whose baseline never came": ([*PAIR[:2], OLLAMA], [BLOCK, OLLAMA], [False] * 3),
+    "a block cut in its second cell": (PAIR, [BLOCK, BLOCK | OLLAMA | {"ended": False}], [False] * 4),
+    "a block measured in two sittings": (
+        [*PAIR[:2], PAIR[2] | AGAIN[0], PAIR[3] | AGAIN[1]],
+        [BLOCK, PAIR[2] | {"sitting": 1}],
+        [False] * 4,
+    ),
+    "first edition, one sitting": ([{"position": -1, "phase": "measure"}] * 2, [], [True, True]),
+    "first edition, interrupted": (
+        [{"position": -1, "phase": "measure", "sitting": sitting} for sitting in (0, 1)],
+        [],
+        [False, False],
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("rows", "cells", "complete"),
-    [
-        pytest.param([{}, {}], [{}], [True, True], id="ended and all there"),
-        pytest.param([{}, {}], [{"ended": False}], [False, False], id="cut"),
-        pytest.param([{}], [{}], [False], id="a reply was lost"),
-        pytest.param([{}, {}], [], [False, False], id="no event of it"),
-        pytest.param([{}], [{"not_sent": 1}], [True], id="given up after failures"),
-        pytest.param(
-            [{}, {"sitting": 1, "position": 0}, {"sitting": 1, "position": 1}],
-            [{"ended": False}, {"sitting": 1}],
-            [False, True, True],
-            id="measured again whole",
-        ),
-        pytest.param(
-            [{}, {}, {"sitting": 1, "position": 0}, {"sitting": 1, "position": 1}],
-            [{}, {"sitting": 1}],
-            [False, False, True, True],
-            id="of two whole attempts the last",
-        ),
-        pytest.param(PAIR, [BLOCK, BLOCK | OLLAMA], [True] * 4, id="a whole block"),
-        pytest.param(PAIR[:2], [BLOCK], [True] * 2, id="a block against recorded figures"),
-        pytest.param(
-            [*PAIR[:2], OLLAMA], [BLOCK, OLLAMA], [False] * 3, id="a block whose baseline never came"
-        ),
-        pytest.param(
-            PAIR, [BLOCK, BLOCK | OLLAMA | {"ended": False}], [False] * 4, id="a block cut in its second cell"
-        ),
-        pytest.param(
-            [*PAIR[:2], *(row | {"sitting": 1} for row in PAIR[2:])],
-            [BLOCK, BLOCK | OLLAMA | {"sitting": 1}],
-            [False] * 4,
-            id="a block measured in two sittings",
-        ),
-        pytest.param(
-            [{"position": -1, "phase": "measure"}] * 2, [], [True, True], id="first edition, one sitting"
-        ),
-        pytest.param(
-            [{"position": -1, "phase": "measure", "sitting": sitting} for sitting in (0, 1)],
-            [],
-            [False, False],
-            id="first edition, interrupted",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("rows", "cells", "complete"), UNITS.values(), ids=UNITS)
 def test_a_row_is_complete_where_its_unit_came_whole_in_one_sitting(rows, cells, complete):
     rows = [{"position": i % 2} | row for i, row in enumerate(rows)]
     assert mark_complete(rows_of(*rows), events_of(*cells))["complete"].tolist() == complete

@@ -1,14 +1,21 @@
 """Runs against each other: alike ones compared, unlike ones refused with the reason."""
 
 import copy
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from poc_lib.analysis import analyse
 from poc_lib.metrics import LEVEL_COLUMNS, compare_runs
 from poc_lib.metrics.compare import COMPARE_COLUMNS
-from poc_lib.records import Verdict
+from poc_lib.params import Params
+from poc_lib.records import SetupProblem, Verdict
+from poc_lib.runs import read_run
+
+FROZEN = Path(__file__).parent / "frozen"
 
 CANDIDATE = {
     "name": "vllm",
@@ -148,7 +155,7 @@ def test_one_change_is_named_as_the_cause_and_several_are_not():
     assert notes[0] == "Changed in 'new' against 'old': vllm version is 0.6.0, there 0.5.0."
     assert "image_width is 1024, there 0" in notes[1]
     assert "2 things at once" in notes[1]
-    assert "nothing on record changed" in compare_runs([run("old"), run("again")])[1][-1].text
+    assert "nothing on record" in compare_runs([run("old"), run("again")])[1][-1].text
 
 
 def test_a_baseline_that_ran_at_another_pace_is_a_warning():
@@ -161,3 +168,17 @@ def test_a_baseline_that_ran_at_another_pace_is_a_warning():
 def test_candidates_pair_by_name_or_as_the_only_ones():
     table, _ = compare_runs([run("old"), run("new", 4.0, candidate="mlx-vlm")])
     assert table["change"].tolist() == [1.0, 2.0]
+
+
+def test_the_parameter_compare_with_gives_rows_and_findings(tmp_path):
+    for name in ("new", "old", "other"):
+        shutil.copytree(FROZEN / ("hostile" if name == "other" else "clean"), tmp_path / name)
+    run = read_run("new", tmp_path)
+    assert analyse(run).compared.empty
+    seen = analyse(run, Params(compare_with=["old", "other"]))
+    assert seen.compared["run_id"].tolist() == ["new", "old"]
+    told = [finding for finding in seen.findings if finding.about == "compare"]
+    assert "'old' against 'new': nothing on record" in said(told)
+    assert "problem: 'other' cannot be compared with 'new': " in said(told)
+    with pytest.raises(SetupProblem, match=r"no run in .*lost"):
+        analyse(run, Params(compare_with=["lost"]))

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
 from benchmarks.laboratory import CHOSEN, Plan, judge_run, sum_runs
 from poc_lib.metrics import judge_answers, proof_findings, summarize_levels, worst_pairs
 from poc_lib.metrics.confusion import donors_in_flight, is_suspicious
-from poc_lib.records import Frame, Reference
+from poc_lib.records import Finding, Frame, Reference
 from tests.rows import OLLAMA, rows_of
 
 LOOKS = {"f1": "00ff" * 4, "f2": "ff00" * 4, "f3": "00fe" * 4, "f4": "0123456789abcdef", "f5": None}
@@ -89,6 +88,13 @@ def test_a_donor_was_in_flight_at_the_same_time_or_so_long_ago(donor, together, 
     assert victim["donor_ago_s"] == pytest.approx(float("nan") if ago_s is None else ago_s, nan_ok=True)
 
 
+def test_a_code_that_its_own_answer_misread_accuses_where_it_is_repeated():
+    rows = rows_of(stamped(OTHER, "T2XWRC"), stamped(OWN, "T2XWRC"), stamped(THIRD, "T2XWRD"))
+    answers = judge_answers(rows, [], [])
+    assert answers["proof"].tolist() == ["own", "other", "none"]
+    assert answers["donor_request"].dropna().tolist() == ["r0"]
+
+
 def test_a_code_that_was_sent_later_or_to_another_server_accuses_nobody():
     later = judge_answers(rows_of(stamped(OWN, OTHER), stamped(OTHER, OTHER)), [], [])
     assert later["proof"].tolist() == ["none", "own"]
@@ -106,30 +112,22 @@ def signs_of(*rows: dict, frames: list[Frame] | None = None) -> list[str]:
     return judge_answers(rows_of(*rows), frames or frames_of(), [])["sign"].tolist()
 
 
-@pytest.mark.parametrize(
-    ("rows", "sign"),
-    [
-        pytest.param([*BASELINE, told("f1"), told("f2", "f1")], "duplicate", id="another frame's words"),
-        pytest.param([*BASELINE, told("f1"), told("f3")], "", id="a frame that looks alike"),
-        pytest.param([*BASELINE, told("f1"), told("f5", "f1")], "", id="a frame of unknown look"),
-        pytest.param([told("f1"), told("f2", "f1")], "duplicate", id="long, though nobody else spoke"),
-        pytest.param(
-            [told("f1", **OLLAMA), told("f2", "f1", **OLLAMA), told("f1"), told("f2", "f1")],
-            "",
-            id="borne out",
-        ),
-        pytest.param([told("f1", text="coding"), told("f2", text="coding")], "", id="short"),
-        pytest.param([*BASELINE, told("f1"), told("f2", "f1", error_class="truncated")], "", id="failed"),
-        pytest.param([*BASELINE, told("f2", "f4")], "wrong neighbour", id="fits another frame"),
-        pytest.param([*BASELINE, told("f3", "f1")], "", id="fits one that looks alike"),
-        pytest.param(
-            [*BASELINE, told("f2", text="An unclear picture of several things")], "", id="fits nothing"
-        ),
-        pytest.param(
-            [*BASELINE[:1], *BASELINE[2:], told("f2", "f4")], "", id="nothing known of its own frame"
-        ),
-    ],
-)
+SIGNS = {
+    "another frame's words": ([*BASELINE, told("f1"), told("f2", "f1")], "duplicate"),
+    "a frame that looks alike": ([*BASELINE, told("f1"), told("f3")], ""),
+    "a frame of unknown look": ([*BASELINE, told("f1"), told("f5", "f1")], ""),
+    "long, though nobody else spoke": ([told("f1"), told("f2", "f1")], "duplicate"),
+    "borne out": ([told("f1", **OLLAMA), told("f2", "f1", **OLLAMA), told("f1"), told("f2", "f1")], ""),
+    "short": ([told("f1", text="coding"), told("f2", text="coding")], ""),
+    "failed": ([*BASELINE, told("f1"), told("f2", "f1", error_class="truncated")], ""),
+    "fits another frame": ([*BASELINE, told("f2", "f4")], "wrong neighbour"),
+    "fits one that looks alike": ([*BASELINE, told("f3", "f1")], ""),
+    "fits nothing": ([*BASELINE, told("f2", text="An unclear picture of several things")], ""),
+    "nothing known of its own frame": ([*BASELINE[:1], *BASELINE[2:], told("f2", "f4")], ""),
+}
+
+
+@pytest.mark.parametrize(("rows", "sign"), SIGNS.values(), ids=SIGNS)
 def test_the_last_answer_shows_a_sign(rows, sign):
     assert signs_of(*rows)[-1] == sign
 
@@ -167,10 +165,16 @@ def test_a_word_that_fits_most_of_its_frames_is_no_evidence_where_it_does_not():
 
 
 def test_an_answer_is_never_its_own_yardstick():
-    thrice = [told(name, block=block) for block in range(3) for name in TEXTS]
-    assert signs_of(*thrice, told("f2", "f4", block=3))[-1] == "duplicate"
+    own = [told(name, block=block) for block in range(4) for name in TEXTS if block == 0 or name != "f2"]
     reworded = TEXTS["f4"].replace("in a call", "of next week")
-    assert signs_of(*BASELINE, *thrice, told("f2", text=reworded, block=3))[-1] == "wrong neighbour"
+    assert signs_of(*BASELINE, *own, told("f2", text=reworded, block=4))[-1] == "wrong neighbour"
+
+
+def test_a_server_that_repeats_itself_even_unloaded_is_no_yardstick_for_another():
+    moved = [told("f1", "f2"), told("f2", "f4"), told("f4", "f1"), told("f5", "f1"), told("f3", "f4")]
+    signs = signs_of(*BASELINE, *moved)
+    assert signs[:5] == [""] * 5
+    assert all(signs[5:8])
 
 
 def test_a_duplicate_names_the_request_that_the_baseline_bears_out():
@@ -199,51 +203,36 @@ def test_donors_in_flight_together_are_held_against_drawn_order():
     assert p_value == pytest.approx(binomtest(1, 2, 1 / 2, "greater").pvalue)
 
 
-def judged(rows: pd.DataFrame, frames: list[Frame]) -> tuple[pd.DataFrame, list]:
-    answers = judge_answers(rows, frames, [])
-    return answers, proof_findings(answers, summarize_levels(answers, {}))
+def findings_of(*rows: dict, frames: list[Frame] | None = None) -> list[Finding]:
+    answers = judge_answers(rows_of(*rows), frames or [], [])
+    return proof_findings(answers, summarize_levels(answers, {}))
 
 
 def test_a_proven_mix_up_is_said_with_its_numbers_donors_and_cure():
-    rows = rows_of(
-        stamped(OTHER, OTHER), stamped(OWN, OTHER), stamped(THIRD, THIRD), stamped(THIRD[::-1], OTHER)
-    )
-    _, (found,) = judged(rows, [])
+    rows = stamped(OTHER, OTHER), stamped(OWN, OTHER), stamped(THIRD, THIRD), stamped(THIRD[::-1], OTHER)
+    (found,) = findings_of(*rows)
     assert (found.about, found.state, found.server, found.level) == ("proof", "problem", "vllm", 1)
-    assert found.text.startswith(
-        "2 of 4 answers at 1 in flight were about another image: they carry its code."
-    )
+    assert found.text.startswith("2 of 4 of vllm's answers at 1 in flight were about another image: they")
     assert "in flight with it in 0 of 2 cases; in 2 it had been answered 1.0 to 5.0 s before" in found.text
     assert "--disable-prefix-cache" in found.to_do
 
 
 def test_a_server_whose_answers_are_all_the_same_is_caught_with_its_yardstick():
-    texts = {
-        f"g{i}": f"Editing module_{i}.py about topic_{i} while test_{i} fails in suite_{i}" for i in range(12)
-    }
-    frames = [
-        Frame(name, 0.0, Path(), look=f"{i * 0x1F35C1A7E96B2D48 % 2**64:016x}")
-        for i, name in enumerate(texts)
-    ]
+    texts = {f"g{i}": f"Editing module_{i}.py about topic_{i} while test_{i} fails" for i in range(12)}
+    looks = [f"{i * 0x1F35C1A7E96B2D48 % 2**64:016x}" for i in range(12)]
+    frames = [Frame(name, 0.0, Path(), look=look) for name, look in zip(texts, looks, strict=True)]
     rows = [{"frame_id": name, "text": text, **OLLAMA} for name, text in texts.items()]
     rows += [{"frame_id": name, "text": texts["g0"], "concurrency": c} for c in (1, 4) for name in texts]
-    answers, found = judged(rows_of(*rows), frames)
-    assert [(one.server, one.level, one.state) for one in found] == [
-        ("vllm", 1, "problem"),
-        ("vllm", 4, "problem"),
-    ]
+    found = findings_of(*rows, frames=frames)
+    assert [(one.server, one.state) for one in found] == [("vllm", "problem")] * 2
+    assert "11 of 12 of vllm" in found[0].text  # all but those to the frame that it is about
     assert "the yardstick itself is spoilt" in found[0].text
-    assert (answers.loc[answers["server"] == "ollama", "sign"] == "").all()
-    assert (
-        answers.loc[answers["server"] == "vllm", "sign"] != ""
-    ).sum() == 22  # all but the frame's own, twice
 
 
 @pytest.mark.parametrize(("n_read", "state"), [(4, "ok"), (3, "warning")])
 def test_a_model_that_reads_too_few_codes_alone_proves_nothing(n_read, state):
     codes = [OWN, OTHER, THIRD, OWN[::-1]]
-    rows = [stamped(code, code if i < n_read else "none") for i, code in enumerate(codes)]
-    _, (found,) = judged(rows_of(*rows), [])
+    (found,) = findings_of(*(stamped(code, code if i < n_read else "none") for i, code in enumerate(codes)))
     assert (found.state, found.server) == (state, "vllm")
     assert f"{n_read} " in found.text
 
@@ -267,7 +256,7 @@ def test_the_worst_pairs_are_proven_ones_first_and_each_frame_once():
 def test_nothing_is_found_where_nothing_is_planted_whatever_the_reader_and_however_terse():
     for plan in (Plan(), Plan(reader=0.7), Plan(reader=0.9, terse=True)):
         found = sum_runs(plan, 3)
-        assert (found["false proofs"], found["alarm"]) == (0, 0)
+        assert (found["false proofs"], found["elsewhere"]) == (0, 0)
         assert found["false signs"] <= 3
 
 

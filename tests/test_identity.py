@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +11,7 @@ import pytest
 
 from poc_lib.client import check_server, clear_cache, find_listener, identity, quantisation, replay_risk
 from poc_lib.records import Identity
-from tests.wire import KEEP_OPEN, KEY, json_pages, raw_server, response, server_at
+from tests.wire import KEEP_OPEN, KEY, json_pages, raw_server, response, server_at, untrusted_tls
 
 MODEL = "tiny-vlm"
 MODELS = {"/v1/models": {"object": "list", "data": [{"id": MODEL}, {"id": "other"}]}}
@@ -57,7 +56,7 @@ async def test_a_server_says_who_it_is_and_its_process_since_when():
     found = await identity_of(json_pages(OLLAMA), "ollama")
     assert (found.problem, found.software, found.version) == (None, "ollama", "0.12.6")
     assert found.details["capabilities"] == ["vision", "thinking"]
-    assert (found.details["digest"], found.details["quantisation"]) == ("abc", "Q4_K_M")
+    assert (found.details["digest"], found.details["details"]) == ("abc", TAG["details"])
     tags = {"/api/tags": {"models": [{"name": "llava:latest"}]}, "/api/show": b"[" * 100_000}
     assert (await identity_of(json_pages(OLLAMA | tags), "ollama", model="llava")).problem is None
 
@@ -84,17 +83,8 @@ async def test_what_a_server_tells_is_kept_and_what_it_does_not_is_unknown(
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 MOVED = response(308, b"", b"location: https://me:pw@b/v1")
-STRANGE = [
-    b"<html>",
-    b"[]",
-    b'"hello"',
-    b"null",
-    b"{}",
-    b'{"data": 3}',
-    b'{"data": ["a"]}',
-    b"\xff",
-    b"[" * 100_000,
-]
+STRANGE = [b"<html>", b"[]", b'"hello"', b"null", b"{}", b'{"data": 3}', b'{"data": ["a"]}', b"\xff"]
+STRANGE += [b"[" * 100_000]
 STRANGE += [b'{"data": [{"x": 1}], "version": 3}', b'{"data": [{"id": "\\ud800"}]}']
 PROBLEMS = [
     ("openai", json_pages(MODELS), {"model": "typo"}, ["'typo'", "tiny-vlm, other", "set candidate_model"]),
@@ -106,7 +96,7 @@ PROBLEMS = [
     ("openai", [response(503, b"loading")], {}, ["HTTP 503", "wait until it has loaded"]),
     ("openai", [MOVED], {}, ["redirects", "to https://b/v1", "set candidate_url"]),
     ("openai", [b"220 mail.example ESMTP\r\n\r\n"], {}, ["not understood", "candidate_url"]),
-    ("openai", [HEAD, b"x" * 5_000_000], {}, ["did not end", "more than 4000000"]),
+    ("openai", [HEAD, b"x" * 17_000_000], {}, ["did not end", "more than 16000000"]),
     ("openai", [HEAD, *[b" ", 0.05] * 400], {}, ["did not end", "no end"]),
     ("ollama", [HEAD[:-2], *[b"a: b\r\n", 0.05] * 400], {}, ["does not answer", "wait until"]),
     ("openai", [KEEP_OPEN], {}, ["takes connections", "wait until"]),
@@ -120,20 +110,11 @@ async def test_a_server_that_is_odd_is_one_line_and_always_ends(api, answer, cha
     assert_one_clear_line(await identity_of(answer, api, **changes), *words)
 
 
-@pytest.fixture
-def tls(tmp_path):
-    """A context whose certificate nobody trusts."""
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -keyout key.pem -out cert.pem"
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    return context
-
-
-async def test_a_certificate_that_nobody_trusts_and_a_server_without_tls_say_so(tls):
+async def test_a_certificate_that_nobody_trusts_and_a_server_without_tls_say_so(tmp_path):
     def greet(reader, writer):
         writer.write(b"HTTP/1.1 400 Bad\r\n\r\n")
 
+    tls = untrusted_tls(tmp_path)
     for context, words in ((tls, ["certificate", "SSL_CERT_FILE"]), (None, ["not understood", "https?"])):
         async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context) as listening:
             port = listening.sockets[0].getsockname()[1]
@@ -225,12 +206,13 @@ def vllm_process(tmp_path):
 
 @pytest.mark.parametrize("denied", [False, True])
 async def test_a_local_process_tells_version_flags_and_start_and_no_secret(vllm_process, denied, monkeypatch):
-    def refuse(kind):  # as macOS does to whoever is not root
-        raise psutil.AccessDenied
+    def sockets_of(process, kind, real=psutil.Process.net_connections):  # on macOS, for whoever is not root
+        if denied and process.ppid() != os.getpid():
+            raise psutil.AccessDenied
+        return real(process, kind)
 
+    monkeypatch.setattr(psutil.Process, "net_connections", sockets_of)
     url, pid = vllm_process("0.5.0", "--mllm", "--max-num-seqs=16", "--completion-batch-size", "8")
-    if denied:
-        monkeypatch.setattr(psutil, "net_connections", refuse)
     found = await check_server(at(url))
     process = found.details["process"]
     assert (found.version, found.software, process["pid"]) == ("0.5.0", "vllm-mlx", pid)

@@ -173,32 +173,24 @@ MIXED = cell(8, n=24, phase="proof", code="CH7K4M", proof=["other", *["own"] * 2
 SIGNED = {"sign": ["duplicate", "duplicate", *[""] * 22]}
 
 
-@pytest.mark.parametrize(
-    ("cells", "level", "says"),
-    [
-        pytest.param([cell(1), cell(4), cell(8)], 8, [], id="the fastest"),
-        pytest.param([cell(1), cell(4), cell(8, s_per_wave=4.0)], 4, [], id="not always the highest"),
-        pytest.param(
-            [cell(1), cell(4), cell(8), MIXED],
-            4,
-            ["8 in flight (8 frames/s) was set aside: 1 of 24 answers were about another image."],
-            id="one proven mix-up",
-        ),
-        pytest.param(
-            [cell(1), cell(4), cell(8, **SIGNED)],
-            4,
-            ["2 of 24 answers were about another image, as it"],
-            id="signs",
-        ),
-        pytest.param([cell(1), cell(8, sign=["duplicate", *[""] * 23])], 8, [], id="a single sign"),
-        pytest.param(
-            [cell(1), cell(8, n=10, error_class="busy")], 1, ["lost 24 of 24 frames"], id="given up"
-        ),
-        pytest.param([cell(1), cell(4, complete=False)], 1, ["no cell was completed"], id="cut"),
-        pytest.param([cell(1, error_class="busy")], None, ["lost 24 of 24 frames"], id="none is fit"),
-        pytest.param([cell(1, **OLLAMA)], None, [], id="none was tried"),
-    ],
-)
+CHOICES = {
+    "the fastest": ([cell(1), cell(4), cell(8)], 8, []),
+    "not always the highest": ([cell(1), cell(4), cell(8, s_per_wave=4.0)], 4, []),
+    "one proven mix-up": (
+        [cell(1), cell(4), cell(8), MIXED],
+        4,
+        ["8 in flight (8 frames/s) was set aside: 1 of 24 answers were about another image."],
+    ),
+    "signs": ([cell(1), cell(4), cell(8, **SIGNED)], 4, ["2 of 24 answers were about another image, as it"]),
+    "a single sign": ([cell(1), cell(8, sign=["duplicate", *[""] * 23])], 8, []),
+    "given up": ([cell(1), cell(8, n=10, error_class="busy")], 1, ["lost 24 of 24 frames"]),
+    "cut": ([cell(1), cell(4, complete=False)], 1, ["no cell was completed"]),
+    "none is fit": ([cell(1, error_class="busy")], None, ["lost 24 of 24 frames"]),
+    "none was tried": ([cell(1, **OLLAMA)], None, []),
+}
+
+
+@pytest.mark.parametrize(("cells", "level", "says"), CHOICES.values(), ids=CHOICES)
 def test_the_level_to_confirm_is_the_fastest_that_lost_nothing_and_mixed_up_nothing(cells, level, says):
     choice = choose_level(summarize_levels(pd.concat(cells, ignore_index=True), {}), "vllm")
     set_aside = [

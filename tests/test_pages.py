@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from poc_lib import figures, show
+from poc_lib import figures, metrics, show
 from poc_lib.params import PROJECT_ROOT
 from poc_lib.records import SetupProblem
 from poc_lib.show.tables import TEMPLATES
@@ -104,6 +104,25 @@ def test_the_markdown_has_the_plans_chapters_and_figures_beside_it(report):
     drawn = [image["src"] for image in page.find_all("img")]
     assert len(drawn) == 4
     assert all("#fff" in (report / name).read_text(encoding="utf-8")[:300] for name in drawn)
+
+
+def test_what_only_some_runs_have_stands_in_its_own_section(tmp_path):
+    run = example.example_analysis(tmp_path, n_frames=12)
+    told = {"labels": "11 of 12 fit", "open loop": "4 arrivals/s", "compare": "faster, 1.20 ×"}
+    run.findings += [example.Finding(about, "note", text) for about, text in told.items()]
+    verdicts = [dataclasses.replace(run.verdicts[0])]
+    facts = {**run.run.facts, "frames": [], "prompt_sha256": ""}
+    run.compared, _ = metrics.compare_runs([(name, facts, run.levels, verdicts) for name in ("a", "b")])
+    execute(run, tmp_path)
+    show.export_report(tmp_path)
+    parts = (tmp_path / "report.md").read_text(encoding="utf-8").split("\n## ")
+    sections = {part.partition("\n")[0]: part for part in parts}
+    homes = dict(
+        zip(told.values(), ("Benchmark metrics", "Latency distribution", "Compared runs"), strict=True)
+    )
+    for text, home in homes.items():
+        assert [name for name, part in sections.items() if text in part] == [home]
+    assert "| b | vllm-mlx | 8 |" in sections["Compared runs"]
 
 
 def failed(requests, **more):

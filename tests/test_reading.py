@@ -6,8 +6,8 @@ import httpx
 import orjson
 import pytest
 
-from poc_lib.client import Exchange, PreparedRequest, ollama, openai
-from poc_lib.client.answer import count_of
+from poc_lib.client import Exchange, PreparedRequest
+from poc_lib.client.apis import LAST_LINE, count_of
 from poc_lib.client.chat import read_exchange
 from tests.wire import ANSWERS, DONE, KEY, LAST, OLLAMA_ANSWER, OPENAI_ANSWER, TEXT, USAGE, delta, ndjson, sse
 
@@ -94,8 +94,8 @@ def test_every_dialect_of_a_stream_is_read(api, dialect):
 
 DEEP = b"[" * 100_000
 FAILURES = [
-    ("openai", b"<html>not an API</html>", "malformed", "not a stream of events: <html>"),
-    ("openai", b"null", "malformed", "not a stream of events: null"),
+    ("openai", b"<html>not an API</html>", "malformed", "not JSON: <html>"),
+    ("openai", b"null", "malformed", "no chat answer: null"),
     ("openai", sse(A) + b"data: {not json}\n", "malformed", "not JSON: {not json}"),
     ("openai", sse(A) + b'data: {"a":' + DEEP + b"\n", "malformed", "not JSON"),
     ("openai", sse(A, [1]), "malformed", "dict expected, found list"),
@@ -111,6 +111,7 @@ FAILURES = [
     ("openai", sse({"error": {"code": "text_generation_busy"}}), "busy", "text_generation_busy"),
     ("openai", b"event: error\ndata: worker died\n\n", "server_error", "worker died"),
     ("openai", b'event: error\ndata: {"message": "worker died"}\n\n', "server_error", "worker died"),
+    ("openai", sse(STOP, {"error": "oops"}), "server_error", "oops"),
     ("openai", b'data: {"message": "late"}\nevent: error\n\n', "server_error", "late"),
     ("openai", sse(A), "truncated", "before the server said"),
     ("openai", DONE, "truncated", "before the server said"),
@@ -196,25 +197,25 @@ def test_a_count_is_read_in_any_dress_and_unknown_when_it_cannot_be_one():
 
 
 LAST_LINES = [
-    (openai, b'data: {"choices": []}\n\ndata: [DONE]', True),
-    (openai, b"data: [DONE]\r\n\r\n: ping\n\n", True),
-    (openai, b"x\rdata:[DONE] \r", True),
-    (openai, b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n', False),
-    (openai, b'data: {"choices":[{"delta":{"content":"data: [DONE]', False),
-    (openai, b"data: [DONE", False),
-    (openai, b"data: [DONE]x", False),
-    (ollama, OLLAMA_ANSWER, True),
-    (ollama, OLLAMA_ANSWER[OLLAMA_ANSWER.index(b'"done":true') - 9 :], True),
-    (ollama, OLLAMA_ANSWER.replace(b'"done":true', b'"done" : true') + b'{"status":"idle"}\n', True),
-    (ollama, OLLAMA_ANSWER.rstrip(), False),
-    (ollama, ndjson({"message": {"content": '"done":true'}, "done": False}), False),
-    (ollama, ndjson({"message": {"content": '\\"done":true'}, "done": False}), False),
+    ("openai", b'data: {"choices": []}\n\ndata: [DONE]', True),
+    ("openai", b"data: [DONE]\r\n\r\n: ping\n\n", True),
+    ("openai", b"x\rdata:[DONE] \r", True),
+    ("openai", b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n', False),
+    ("openai", b'data: {"choices":[{"delta":{"content":"data: [DONE]', False),
+    ("openai", b"data: [DONE", False),
+    ("openai", b"data: [DONE]x", False),
+    ("ollama", OLLAMA_ANSWER, True),
+    ("ollama", OLLAMA_ANSWER[OLLAMA_ANSWER.index(b'"done":true') - 9 :], True),
+    ("ollama", OLLAMA_ANSWER.replace(b'"done":true', b'"done" : true') + b'{"status":"idle"}\n', True),
+    ("ollama", OLLAMA_ANSWER.rstrip(), False),
+    ("ollama", ndjson({"message": {"content": '"done":true'}, "done": False}), False),
+    ("ollama", ndjson({"message": {"content": '\\"done":true'}, "done": False}), False),
 ]
 
 
 @pytest.mark.parametrize(("api", "tail", "ended"), LAST_LINES)
 def test_the_last_line_is_known_by_its_beginning_and_never_by_a_text_that_looks_like_it(api, tail, ended):
-    assert api.is_last(tail) is ended
+    assert bool(LAST_LINE[api].search(tail)) is ended
 
 
 REFUSALS = [

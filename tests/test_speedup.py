@@ -158,7 +158,7 @@ def test_a_block_without_loss_is_judged_by_wall_clocks():
         cell("fast", 8, 0.1, phase="pilot"),
         cell("fast", 8, 0.1, complete=False),
     )
-    assert blocks.columns.tolist() == speedup.BLOCK_COLUMNS.split()
+    assert blocks.columns.tolist() == list(speedup.BLOCK_COLUMNS)
     assert blocks["speedup"].tolist() == pytest.approx([2.2, 3.3])
     assert blocks["log_ratio"].tolist() == pytest.approx(np.log([2.2, 3.3]))
     assert blocks["order"].tolist() == ["AB", "BA"]
@@ -248,7 +248,7 @@ def test_unknown_token_counts_give_no_token_rate():
 def test_no_confirmation_gives_no_blocks_but_all_columns():
     blocks = blocks_of(cell("slow", 1, 2.2, phase="pilot"))
     assert blocks.empty
-    assert blocks.columns.tolist() == speedup.BLOCK_COLUMNS.split()
+    assert blocks.columns.tolist() == list(speedup.BLOCK_COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from poc_lib.client.transport import ExactTransport, Exchange, fetch
+from tests.wire import untrusted_tls
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -92,10 +93,6 @@ async def ask(client: httpx.AsyncClient, url: str, body: bytes = b"{}", **option
     return exchange
 
 
-def text_of(exchange: Exchange) -> bytes:
-    return b"".join(piece for _, piece in exchange.chunks)
-
-
 EARLY, PACKED, ZIPPED = b"HTTP/1.1 100 Continue\r\n\r\n", gzip.compress(TEXT), b"content-encoding: gzip\r\n"
 WHOLE = {
     "content-length": [sized(TEXT)],
@@ -118,7 +115,7 @@ async def test_an_answer_is_read_whole_however_it_is_framed(kind, name):
     async with serving(WHOLE[name]) as (url, _), open_client(kind) as client:
         exchange = await ask(client, url)
     assert (exchange.status, exchange.error_class, exchange.error_message) == (200, None, None)
-    assert text_of(exchange).removesuffix(DONE) == TEXT
+    assert exchange.body.removesuffix(DONE) == TEXT
     assert "x" not in exchange.headers
     assert exchange.end_ns == exchange.chunks[-1][0]
 
@@ -155,9 +152,9 @@ async def test_a_broken_or_endless_answer_is_named_and_what_came_is_kept(kind, n
         await asyncio.wait_for(seen["ended"].get(), 10)  # the server sees the connection closed
     assert exchange.error_class in error_class
     assert ("0.3 s" if name.startswith("silence") and kind == "exact" else " ") in exchange.error_message
-    assert kind == "httpx" or len(text_of(exchange)) < 1.1e6
+    assert kind == "httpx" or len(exchange.body) < 1.1e6
     assert len(seen["requests"]) == 1  # nothing is sent twice behind the caller's back
-    assert text_of(exchange).startswith(TEXT if b"some text" in repr(script[0]).encode() else b"")
+    assert exchange.body.startswith(TEXT if b"some text" in repr(script[0]).encode() else b"")
 
 
 @both
@@ -208,7 +205,7 @@ async def test_giving_up_or_closing_the_client_closes_the_connection_at_once(kin
         await asyncio.sleep(0.2)
         tasks[1].cancel()
         await asyncio.wait_for(seen["ended"].get(), 10)
-        assert text_of(await ask(client, url)) == TEXT
+        assert (await ask(client, url)).body == TEXT
         await client.aclose()
         for _ in range(2):
             await asyncio.wait_for(seen["ended"].get(), 10)
@@ -232,10 +229,10 @@ async def test_a_large_body_goes_out_whole_and_a_refusal_before_its_end_is_read(
     scripts = slowly, ["unread", sized(DONE), "listen"], [sized(TEXT)]
     async with serving(*scripts) as (url, seen), open_client(kind) as client:
         exchange = await ask(client, url, b"x" * 30_000_000, timeout={"read": 0.5, "write": 5.0})
-        assert (text_of(exchange), seen["received"]) == (TEXT, 30_000_000)
+        assert (exchange.body, seen["received"]) == (TEXT, 30_000_000)
         if kind == "exact":  # and what is left of the refused body does not precede the next request
-            assert text_of(await ask(client, url, b"x" * 30_000_000)) == DONE
-            assert text_of(await ask(client, url)) == TEXT
+            assert (await ask(client, url, b"x" * 30_000_000)).body == DONE
+            assert (await ask(client, url)).body == TEXT
 
 
 @both
@@ -243,17 +240,12 @@ async def test_requests_side_by_side_each_get_their_own_answer(kind):
     async with serving([0.01, "path"], [0.05, "path"], ["path"]) as (url, _), open_client(kind) as client:
         for _ in range(3):
             exchanges = await asyncio.gather(*(ask(client, f"{url}/{i}") for i in range(40)))
-            assert [text_of(exchange) for exchange in exchanges] == [b"/v1/%d" % i for i in range(40)]
+            assert [exchange.body for exchange in exchanges] == [b"/v1/%d" % i for i in range(40)]
 
 
 @both
 async def test_an_unknown_certificate_is_named_and_a_known_one_serves(kind, tmp_path):
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
-    command = [*command.split(), "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
-    openssl = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-    assert await openssl.wait() == 0
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context = untrusted_tls(tmp_path)
     trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
     async with serving([CHUNKED + chunk(TEXT), 0.02, END], tls=context) as (url, seen):
         async with open_client(kind) as client:
@@ -261,7 +253,7 @@ async def test_an_unknown_certificate_is_named_and_a_known_one_serves(kind, tmp_
             assert (exchange.error_class, "certificate" in exchange.error_message) == ("connect", True)
         async with open_client(kind, trusting) as client:
             for _ in range(2):
-                assert text_of(await ask(client, url, b"x" * 3_000_000)) == TEXT
+                assert (await ask(client, url, b"x" * 3_000_000)).body == TEXT
         assert len(seen["requests"]) == 2
 
 
@@ -269,7 +261,7 @@ async def test_an_unknown_certificate_is_named_and_a_known_one_serves(kind, tmp_
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 async def test_an_ipv6_address_is_an_address(kind):
     async with serving([sized(TEXT)], host="::1") as (url, seen), open_client(kind) as client:
-        assert text_of(await ask(client, url)) == TEXT
+        assert (await ask(client, url)).body == TEXT
     assert b"host: [::1]:" in seen["requests"][0]
 
 
@@ -297,4 +289,4 @@ async def test_a_mock_answers_through_fetch_as_a_server_does():
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         for path, text in (("whole", TEXT), ("pieces", TEXT + DONE)):
             exchange = await ask(client, f"http://mock/{path}")
-            assert (text_of(exchange), exchange.error_class, exchange.status) == (text, None, 200)
+            assert (exchange.body, exchange.error_class, exchange.status) == (text, None, 200)

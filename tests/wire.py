@@ -1,8 +1,11 @@
 """A server of raw bytes, and the bytes of both APIs."""
 
 import asyncio
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import orjson
 
@@ -27,14 +30,8 @@ def settings(**changes: object) -> ChatSettings:
 
 def server_at(url: str, **changes: object) -> Server:
     """The candidate of the tests, at a URL."""
-    values = {
-        "name": "vllm-mlx",
-        "role": "candidate",
-        "api": "openai",
-        "model": "tiny-vlm",
-        "concurrency": (1,),
-    }
-    return Server(**(values | {"url": url} | changes))
+    values = {"name": "vllm-mlx", "role": "candidate", "api": "openai", "model": "tiny-vlm"}
+    return Server(**(values | {"url": url, "concurrency": (1,)} | changes))
 
 
 def sse(*events: object) -> bytes:
@@ -53,13 +50,8 @@ def ndjson(*events: object) -> bytes:
 
 
 USAGE = {"choices": [], "usage": {"prompt_tokens": 812, "completion_tokens": 7, "total_tokens": 819}}
-CHUNKS = [
-    delta(role="assistant", content=""),
-    delta(content="An editor"),
-    delta(content=TEXT[9:]),
-    delta("stop"),
-]
-OPENAI_ANSWER = sse(*CHUNKS, USAGE) + DONE
+WORDS = delta(content="An editor"), delta(content=TEXT[9:])
+OPENAI_ANSWER = sse(delta(role="assistant", content=""), *WORDS, delta("stop"), USAGE) + DONE
 LAST = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
 LAST |= {"load_duration": 1_500_000_000, "prompt_eval_count": 812, "prompt_eval_duration": 250_000_000}
 LAST |= {"eval_count": 7, "eval_duration": 125_000_000}
@@ -88,6 +80,16 @@ def json_pages(pages: dict[str, object]) -> Callable[[bytes], list]:
         ]
 
     return answer
+
+
+def untrusted_tls(folder: Path) -> ssl.SSLContext:
+    """What a server on 127.0.0.1 needs for https; its certificate, which nobody knows, is cert.pem."""
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=test -addext subjectAltName=IP:127.0.0.1"
+    command = [*command.split(), "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
 
 
 @asynccontextmanager

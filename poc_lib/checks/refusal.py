@@ -9,6 +9,7 @@ from poc_lib.client import check_server
 from poc_lib.client.stamp import LENGTH, unit_of
 from poc_lib.database.frames import read_rows
 from poc_lib.database.opening import read_database
+from poc_lib.measure.session import check_faults
 from poc_lib.params import DEMO, Params
 from poc_lib.records import Server, SetupProblem
 from poc_lib.text import split_credentials
@@ -19,7 +20,8 @@ WITHIN_S = 1.5  # for all servers together, so that a wrong address is answered 
 async def refuse_at_once(params: Params, found: Iterable[str] = ()) -> None:
     """Look, within 3 s and before anything is started, for whatever would keep this run from measuring.
 
-    Prompt, key, database and recording (no image is opened), and every server that is not the demo's.
+    Planted faults, prompt, key, database and recording (no image is opened), and every server
+    that is not the demo's.
 
     Args:
         found: problems that are known already, told with the others.
@@ -28,7 +30,7 @@ async def refuse_at_once(params: Params, found: Iterable[str] = ()) -> None:
         SetupProblem: all that was found, joined by "; ".
     """
     problems, key = list(found), None
-    for read in (params.prompt_text, params.api_key):
+    for read in (lambda: check_faults(params), params.prompt_text, params.api_key):
         try:
             key = read()  # what stays is the last one's
         except SetupProblem as problem:

@@ -10,22 +10,8 @@ from poc_lib.client.chat import (
 )
 from poc_lib.client.identity import check_server, clear_cache, find_listener, quantisation, replay_risk
 from poc_lib.client.transport import ExactTransport, Exchange, fetch
-from poc_lib.text import split_credentials
 
 __all__ = [
-    "ChatSettings",
-    "ExactTransport",
-    "Exchange",
-    "PreparedRequest",
-    "Sending",
-    "check_server",
-    "clear_cache",
-    "fetch",
-    "find_listener",
-    "open_client",
-    "prepare_request",
-    "quantisation",
-    "replay_risk",
-    "send_request",
-    "split_credentials",
-]
+    "ChatSettings", "ExactTransport", "Exchange", "PreparedRequest", "Sending", "check_server", "clear_cache",
+    "fetch", "find_listener", "open_client", "prepare_request", "quantisation", "replay_risk", "send_request",
+]  # fmt: skip

@@ -2,28 +2,23 @@
 
 import asyncio
 import base64
-import functools
 import io
-import ssl
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 import httpx
+import orjson
 from PIL import Image
 
-from poc_lib.client import ollama, openai
-from poc_lib.client.answer import BUSY, Answer, body_of, error_text, load_json
+from poc_lib.client.apis import BUSY, LAST_LINE, Answer, error_text, read_answer
 from poc_lib.client.stamp import proof_prompt, stamp_image
-from poc_lib.client.transport import ExactTransport, Exchange, fetch
+from poc_lib.client.transport import ExactTransport, Exchange, default_tls, fetch
 from poc_lib.records import Api, Cell, Frame, Reply, Server, SetupProblem
 from poc_lib.text import authorize, mask, one_line, repair, secrets_of, split_credentials
 
-APIS = {"openai": openai, "ollama": ollama}
-MAX_ANSWER_BYTES = 16_000_000
 LARGE_BYTES = 500_000  # such an answer is read in a thread: it would hold the event loop for over 10 ms
 CONNECT_TIMEOUT_S = 10.0
-_tls = functools.cache(ssl.create_default_context)  # 25 ms each: shared by all clients
 MAGIC = {b"\x89PNG": "image/png", b"GIF8": "image/gif", b"RIFF": "image/webp", b"BM": "image/bmp"}
 
 
@@ -80,23 +75,33 @@ def prepare_request(
     Raises:
         SetupProblem: the image cannot be read any more.
     """
-    api = APIS[server.api]
     try:
-        image = _read_image(frame.image_path.read_bytes(), image_width, code)
+        image = encode_image(frame.image_path.read_bytes(), image_width, code)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         found = one_line(f"the image {frame.image_path} cannot be read ({type(error).__name__}: {error})")
         raise SetupProblem(f"{found}: was it removed or changed?") from error
     media_type = next((name for magic, name in MAGIC.items() if image.startswith(magic)), "image/jpeg")
     prompt = proof_prompt(settings.prompt) if code else settings.prompt
-    options = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-    body = api.encode_chat(server.model, prompt, base64.b64encode(image).decode(), media_type, options)
+    image = base64.b64encode(image).decode()
     url, headers = authorize(server.url, settings.api_key)
     headers |= {"content-type": "application/json", "accept-encoding": "identity"}  # packing delays chunks
-    about = request_id, frame.frame_id, server.api, api.chat_url(url)
-    return PreparedRequest(*about, body, headers, code, settings.answer_timeout_s)
+    if server.api == "ollama":
+        url = f"{url.rstrip('/').removesuffix('/v1')}/api/chat"
+        body = {"messages": [{"role": "user", "content": prompt, "images": [image]}], "keep_alive": "10m"}
+        body["options"] = {"temperature": settings.temperature, "num_predict": settings.max_tokens}
+    else:
+        url = f"{url.rstrip('/')}/chat/completions"
+        picture = {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{image}"}}
+        body = {"messages": [{"role": "user", "content": [{"type": "text", "text": prompt}, picture]}]}
+        body |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+        body["stream_options"] = {"include_usage": True}
+    body = orjson.dumps({"model": server.model, "stream": True} | body)
+    about = request_id, frame.frame_id, server.api, url, body, headers
+    return PreparedRequest(*about, code, settings.answer_timeout_s)
 
 
-def _read_image(data: bytes, image_width: int, code: str | None) -> bytes:
+def encode_image(data: bytes, image_width: int = 0, code: str | None = None) -> bytes:
+    """A file's bytes as they are, or scaled down to a width in px (0: any) and stamped, as PNG or JPEG."""
     if not image_width and not code:
         return data
     with Image.open(io.BytesIO(data)) as image:
@@ -122,10 +127,12 @@ def open_client(
     """
     if transport is None and settings.transport == "exact":
         transport = ExactTransport()
-    timeout = httpx.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s))
-    verify = True if transport else _tls()
     return httpx.AsyncClient(
-        transport=transport, verify=verify, trust_env=False, timeout=timeout, limits=httpx.Limits()
+        transport=transport,
+        verify=True if transport else default_tls(),
+        trust_env=False,
+        timeout=httpx.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s)),
+        limits=httpx.Limits(),
     )
 
 
@@ -140,14 +147,15 @@ async def send_request(
     """
     sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     deadline_s = min(prepared.answer_timeout_s, abort_after_s or prepared.answer_timeout_s)
-    limits = {"deadline_s": deadline_s, "max_bytes": MAX_ANSWER_BYTES, "is_last": APIS[prepared.api].is_last}
+    limits = {"deadline_s": deadline_s, "is_last": LAST_LINE[prepared.api].search}
     request = client.build_request(
         "POST", prepared.url, content=prepared.body, headers=prepared.headers, extensions=limits
     )
     exchange = await fetch(client, request)
-    is_large = sum(len(data) for _, data in exchange.chunks) > LARGE_BYTES
-    read = asyncio.to_thread(read_exchange, prepared, exchange) if is_large else None
-    answer = read_exchange(prepared, exchange) if read is None else await read
+    if sum(len(data) for _, data in exchange.chunks) > LARGE_BYTES:
+        answer = await asyncio.to_thread(read_exchange, prepared, exchange)
+    else:
+        answer = read_exchange(prepared, exchange)
     total_s = (exchange.end_ns - exchange.start_ns) / 1e9
     if answer.fields.get("error_class") is None:
         total_s = answer.chunks[-1][0]  # whatever the server still sent is no part of the answer
@@ -175,34 +183,26 @@ async def send_request(
 def read_exchange(prepared: PreparedRequest, exchange: Exchange) -> Answer:
     """What came back, its failure named where it is one, no secret in it; ``fields`` have the text, too."""
     status, is_refusal = exchange.status or 0, exchange.status not in (None, 200)
-    answer = Answer() if is_refusal else APIS[prepared.api].read_answer(exchange)
+    answer = Answer() if is_refusal else read_answer(prepared.api, exchange)
     fields, secrets = answer.fields, secrets_of(prepared.headers)
-    text = repair("".join(text for _, text, _ in answer.chunks))
+    text, finish = repair("".join(text for _, text, _ in answer.chunks)), fields.get("finish_reason")
     fields["text"] = mask(text, [secret for secret in secrets if len(secret) >= 8])  # shorter ones are words
-    fields["reasoning_chars"] = sum(len(reasoning) for *_, reasoning in answer.chunks)
-    finish = fields.get("finish_reason")
+    n_thought = fields["reasoning_chars"] = sum(len(reasoning) for *_, reasoning in answer.chunks)
     if is_refusal:
-        body = body_of(exchange)
-        try:
-            message = error_text(load_json(body), body) if body else "no body"
-        except ValueError:
-            message = body.decode("utf-8", "replace")
+        body = exchange.body
+        message = error_text(body) or "no body"
         if 300 <= status < 400:
             target = split_credentials(exchange.headers.get("location", "nowhere"))[0]
             message = f"redirected to {target}, which is not followed: set the server's URL to where it leads"
-        busy = status in (429, 503) or BUSY in body
-        answer.fail("busy" if busy else "http_status", f"HTTP {status}: {message}")
-    elif finish is not None and not text.strip():
-        thought = f", after {fields['reasoning_chars']} characters of thinking" * bool(
-            fields["reasoning_chars"]
-        )
-        answer.fail("empty", f"finished ({finish}) without any text{thought}")
+        is_busy = status in (429, 503) or BUSY in body
+        answer.fail("busy" if is_busy else "http_status", f"HTTP {status}: {message}")
     elif "error_class" not in fields and finish is None:
-        ended = ("truncated", "the answer ended before the server said that it was finished")
-        ended = ended if exchange.chunks else ("malformed", "a 200 response without a body")
-        answer.fail(
-            *((exchange.error_class, exchange.error_message or "") if exchange.error_class else ended)
-        )
+        lost = "truncated", "the answer ended before the server said that it was finished"
+        lost = lost if exchange.chunks else ("malformed", "a 200 response without a body")
+        answer.fail(exchange.error_class or lost[0], exchange.error_message or lost[1])
+    elif "error_class" not in fields and not text.strip():
+        thought = f", after {n_thought} characters of thinking" if n_thought else ""
+        answer.fail("empty", f"finished ({finish}) without any text{thought}")
     for name, limit in (("error_message", 300), ("finish_reason", 60)):
         if name in fields:
             fields[name] = one_line(mask(fields[name], secrets), limit)

@@ -29,7 +29,7 @@ PROOF_SENTENCE = (
     "left edge on. Copy it exactly; write none if there is no strip."
 )
 FORM_LINE = re.compile(r"^.*\bdescription:.*\|.*\btopics:.*$", re.MULTILINE | re.IGNORECASE)
-CODE_FIELD = re.compile(r"\bcode[\s\"'*_`]*[:=]\s*([^|\r\n]*)", re.IGNORECASE)
+CODE_FIELD = re.compile(r"\bCODE[\s\"'*_`]*[:=]\s*([^|\r\n]*)")
 
 
 class CodeRead(NamedTuple):
@@ -78,7 +78,8 @@ def read_strip(image: Image.Image) -> str | None:
     cells = np.asarray(image.crop((0, 0, LENGTH * unit, unit)).convert("L"), dtype=float)
     cells = cells.reshape(unit, LENGTH, unit).swapaxes(0, 1).reshape(LENGTH, -1)
     glyphs = np.stack([np.asarray(_glyph(character, unit), dtype=float).ravel() for character in ALPHABET])
-    likeness = _centred(cells) @ _centred(glyphs).T
+    with np.errstate(invalid="ignore", divide="ignore"):  # a plain cell is like no character
+        likeness = np.nan_to_num(np.corrcoef(cells, glyphs)[:LENGTH, LENGTH:])
     likeness *= np.sign(likeness.sum())  # light ink correlates positively, dark ink negatively
     if likeness.max(axis=1).min() < LIKENESS:
         return None
@@ -86,8 +87,19 @@ def read_strip(image: Image.Image) -> str | None:
 
 
 def judge_code(text: str, own: str, others: Sequence[str]) -> CodeRead:
-    """Say whose code the answer carries: that of `own` and `others` within one edit of what it reads."""
-    read = _code_in(text)
+    """Say whose code the answer carries: that of `own` and `others` within one edit of what it reads.
+
+    Its last code field that holds anything like a code is read, else the only code that stands anywhere.
+    """
+    read, fields = None, CODE_FIELD.findall(text.upper())
+    for field in fields:
+        tokens = re.findall(r"(?<![A-Z0-9])[A-Z0-9]{5,7}(?![A-Z0-9])", field)
+        joined = re.sub(r"[\W_]", "", field)
+        if tokens or LENGTH - 1 <= len(joined) <= LENGTH + 1:
+            read = max(tokens or [joined], key=lambda token: sum(c in ALPHABET for c in token) / len(token))
+    lone = set(re.findall(rf"(?<!\w)[{ALPHABET}]{{{LENGTH}}}(?!\w)", text))
+    if len(lone) == 1 and not fields:
+        read = lone.pop()
     if read and Levenshtein.distance(read, own) <= 1:
         return CodeRead(read, "own", None)
     near = read and process.extractOne(read, others, scorer=Levenshtein.distance, score_cutoff=1)
@@ -95,24 +107,11 @@ def judge_code(text: str, own: str, others: Sequence[str]) -> CodeRead:
 
 
 def proof_prompt(prompt: str) -> str:
-    """Return `prompt` with the code asked for (once): in the app's one-line form as last field, else last."""
-    if PROOF_SENTENCE in prompt:
-        return prompt
+    """Return `prompt` with the code asked for: in the app's one-line form as last field, else last."""
     if not (forms := list(FORM_LINE.finditer(prompt))):
         return f"{prompt.rstrip()}\n\nEnd with one more line,{PROOF_FIELD[2:]}\n{PROOF_SENTENCE}\n"
     end = forms[-1].end()
     return f"{prompt[:end].rstrip()}{PROOF_FIELD}\n{PROOF_SENTENCE}{prompt[end:]}"
-
-
-def _code_in(text: str) -> str | None:
-    fields = CODE_FIELD.findall(text)
-    for field in reversed(fields):
-        tokens = re.findall(r"(?<![A-Z0-9])[A-Z0-9]{5,7}(?![A-Z0-9])", field.upper())
-        joined = re.sub(r"[\W_]", "", field.upper())
-        if tokens or LENGTH - 1 <= len(joined) <= LENGTH + 1:
-            return max(tokens or [joined], key=lambda token: sum(c in ALPHABET for c in token) / len(token))
-    lone = set(re.findall(rf"(?<!\w)[{ALPHABET}]{{{LENGTH}}}(?!\w)", text))
-    return lone.pop() if len(lone) == 1 and not fields else None
 
 
 @lru_cache(maxsize=256)
@@ -123,8 +122,3 @@ def _glyph(character: str, unit: int) -> Image.Image:
     middle = (unit - left - right) / 2, (unit - top - bottom) / 2
     draw.text(middle, character, fill=255, font=font, stroke_width=stroke)
     return cell
-
-
-def _centred(rows: np.ndarray) -> np.ndarray:
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -1,8 +1,5 @@
 """HTTP/1.1 for measuring: bytes are stamped where the socket delivers them, an answer comes back whole.
 
-``ExactTransport`` fits under any ``httpx.AsyncClient``: nothing runs per piece of an answer but the parser
-and one callback. ``fetch`` sends over it or any other httpx transport, and tells failures instead of raising.
-
 A request's ``extensions`` may hold ``timeout`` (httpx's own: ``connect``, and ``read``, which also ends the
 wait for a server that takes no more of the body), ``deadline_s`` (sending to the end of the answer),
 ``max_bytes`` (of the decoded body) and ``is_last`` (called with each piece and up to 256 bytes before it;
@@ -24,7 +21,7 @@ import httpx
 from poc_lib.records import ErrorClass
 
 DEADLINE_S = 600.0  # where a request names none
-MAX_BYTES = 16 * 2**20  # where a request names none
+MAX_BYTES = 16_000_000  # where a request names none
 QUIET_BYTES = 2**16  # in a row without any body: more is neither a head nor a trailer
 _STALE_S = 1.0  # a kept connection lost so soon after sending was closed before the request arrived
 _LINGER_S = 1.0  # a message whose last line has come may end so much later, beside the next request
@@ -35,7 +32,7 @@ _CLASSES = (  # the first that fits
     ((httpx.TimeoutException, TimeoutError), "timeout"),
     ((httpx.RemoteProtocolError, httpx.DecodingError), "malformed"),
 )
-_default_tls = functools.cache(ssl.create_default_context)  # 25 ms each
+default_tls = functools.cache(ssl.create_default_context)  # 25 ms each
 
 
 class _Answer:
@@ -185,8 +182,8 @@ class ExactTransport(httpx.AsyncBaseTransport):
 
     A response is whole when it is returned. Its ``extensions``: ``stamps`` (list of (perf_counter_ns, bytes):
     the body's pieces, de-chunked and unzipped), ``sent_ns``, ``headers_ns``, ``end_ns`` and ``cut`` (None, or
-    class and message of what ended the body early; what goes wrong before the headers is raised). A kept
-    connection lost without a byte within a second is replaced once. Neither proxies nor redirects.
+    class and message of what ended the body early; what goes wrong before the headers is raised). Neither
+    proxies nor redirects.
     """
 
     def __init__(self, verify: ssl.SSLContext | None = None):
@@ -207,7 +204,7 @@ class ExactTransport(httpx.AsyncBaseTransport):
         idle = self._idle.setdefault((asyncio.get_running_loop(), url.scheme, url.raw_host, url.port), [])
         for may_be_kept in (True, False):
             kept = idle.pop() if idle and may_be_kept else None
-            connection = kept or await self._connect(url, idle, connect_s)
+            connection = kept or await self.connect(url, idle, connect_s)
             answer = _Answer(options.get("is_last"), options.get("max_bytes"))
             await connection.exchange(head, body, answer, quiet_s, deadline_s)
             lost = answer.cut and answer.cut[0] == "truncated" and not answer.now_ns
@@ -219,11 +216,11 @@ class ExactTransport(httpx.AsyncBaseTransport):
         facts = {name: getattr(answer, name) for name in _FACTS}
         return httpx.Response(answer.status, headers=answer.headers, stream=content, extensions=facts)
 
-    async def _connect(self, url: httpx.URL, idle: list[_Connection], timeout_s: float) -> _Connection:
+    async def connect(self, url: httpx.URL, idle: list[_Connection], timeout_s: float) -> _Connection:
         where = f"{url.host}:{url.port or url.scheme}"
         if url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{url.scheme}:// is neither http:// nor https://")
-        context, port = (self._verify or _default_tls(), 443) if url.scheme == "https" else (None, 80)
+        context, port = (self._verify or default_tls(), 443) if url.scheme == "https" else (None, 80)
         loop, host, port = asyncio.get_running_loop(), url.raw_host.decode(), url.port or port
         try:
             async with asyncio.timeout(timeout_s):
@@ -254,12 +251,14 @@ class Exchange:
     error_class: ErrorClass | None = None  # connect, timeout, malformed, truncated
     error_message: str | None = None
 
+    @property
+    def body(self) -> bytes:
+        """All of the decoded body that came."""
+        return b"".join([data for _, data in self.chunks])
+
 
 async def fetch(client: httpx.AsyncClient, request: httpx.Request) -> Exchange:
-    """Send one request and read its answer to the end; the head of this module says which extensions count.
-
-    Over ``ExactTransport`` the times are the socket's, over any other those of reading. No redirects.
-    """
+    """Send one request and read its answer; the times are the socket's only over ``ExactTransport``."""
     exchange, cut, options = Exchange(time.perf_counter_ns()), None, request.extensions
     exact = isinstance(client._transport, ExactTransport)  # keeps the deadline and what came before it
     deadline_s = options.get("deadline_s") or DEADLINE_S

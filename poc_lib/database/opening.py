@@ -14,13 +14,7 @@ from poc_lib.text import one_line
 
 HEADER = b"SQLite format 3\x00"
 WAL_VERSION = 2  # bytes 18 and 19 of the header: 1 is a rollback journal, 2 is write-ahead logging
-LOGS = ("-wal", "-journal")  # what lies beside the file may hold part of its content
-ATTEMPTS = 3
-REQUIRED = {
-    "recordings": "id captured_at",
-    "observations": "id recording_id type timestamp image_path vlm_description created_at",
-    "frames": "id timestamp image_path captured_at analyzed",  # older files have no such table
-}
+FILES = ("", "-wal", "-journal")  # suffixes of what holds the database's content
 
 
 def read_database(database: Path, read: Callable[[sqlite3.Connection], Any], timeout_s: float = 5) -> Any:
@@ -33,9 +27,8 @@ def read_database(database: Path, read: Callable[[sqlite3.Connection], Any], tim
         SetupProblem: whatever is wrong with the file.
     """
     shown, usual = one_line(database), "give the app's own file, usually ~/.escribano/escribano.db"
-    why, header = "it keeps changing, so pause the recorder", b""
+    path, header = Path(os.path.expanduser(database)), b""  # an unknown ~user stays as it is
     try:
-        path = Path(os.path.expanduser(database))  # an unknown ~user stays as it is
         if path.is_file():
             path = path.resolve()
             with path.open("rb") as file:
@@ -44,25 +37,18 @@ def read_database(database: Path, read: Callable[[sqlite3.Connection], Any], tim
             what = "is a folder" if path.is_dir() else "is empty" if path.is_file() else "does not exist"
             what = "is not an SQLite database, or an encrypted one" if header else what
             raise SetupProblem(f"{shown} {what}: {usual}")
-        for _ in range(ATTEMPTS):
-            before = _signatures(path)
-            with tempfile.TemporaryDirectory(prefix="escribano-copy-") as scratch:
-                connection, is_held = _open(path, WAL_VERSION in header[18:], Path(scratch), timeout_s)
-                with closing(connection):
-                    for table, columns in REQUIRED.items():
-                        present = read_columns(connection, table)
-                        missing = [f"{table}.{c}" for c in columns.split() if c not in present]
-                        if missing and (present or table != "frames"):
-                            raise SetupProblem(f"{shown} has no {missing[0]}, so is not Escribano's: {usual}")
-                    result = read(connection)
-            if is_held or _signatures(path) == before:
-                return result
+        with (
+            tempfile.TemporaryDirectory(prefix="escribano-copy-") as scratch,
+            closing(_open(path, WAL_VERSION in header[18:], Path(scratch), timeout_s)) as connection,
+        ):
+            return read(connection)
     except (sqlite3.DatabaseError, OSError, UnicodeDecodeError) as error:  # the last: of SQLite's message
-        why = one_line(error)
-    raise SetupProblem(
-        f"{shown} cannot be read ({why}): close what holds it, check its permissions and the disk, or copy "
-        "it again together with its -wal file"
-    )
+        if str(error).startswith("no such"):  # table or column
+            raise SetupProblem(f"{shown} is not Escribano's ({one_line(error)}): {usual}") from None
+        raise SetupProblem(
+            f"{shown} cannot be read ({one_line(error)}): close what holds it, check its permissions and the "
+            "disk, or copy it again together with its -wal file"
+        ) from None
 
 
 def read_columns(connection: sqlite3.Connection, table: str) -> set[str]:
@@ -76,26 +62,25 @@ def select_list(connection: sqlite3.Connection, table: str, columns: str, alias:
     return ", ".join(f"{alias}.{c} AS {c}" if c in present else f"NULL AS {c}" for c in columns.split())
 
 
-def _open(path: Path, uses_wal: bool, scratch: Path, timeout_s: float) -> tuple[sqlite3.Connection, bool]:
-    """A connection, and whether it holds the state that it reads: else the app may change it meanwhile.
+def _open(path: Path, uses_wal: bool, scratch: Path, timeout_s: float) -> sqlite3.Connection:
+    """A connection that takes part in the app's locking where its ``-shm`` is live, else one to a copy.
 
-    With a live ``-shm`` it takes part in the app's locking (``mode=ro``). Without a log nobody holds the
-    file: read as immutable, no file is created beside it. Otherwise a copy is read.
-    https://sqlite.org/wal.html#read_only_databases
+    Any other would leave files beside the database. https://sqlite.org/wal.html#read_only_databases
     """
     if not uses_wal or all(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm")):
         try:
-            return _connect(path, "mode=ro", timeout_s), True
+            return _connect(path, "mode=ro", timeout_s)
         except sqlite3.OperationalError as error:
             # The folder, or a log left behind, does not let a reader take part.
             if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
-    logs = [suffix for suffix, found in zip(LOGS, _signatures(path)[1:], strict=True) if found]
-    if not logs:
-        return _connect(path, "immutable=1", timeout_s), False
-    for suffix in ("", *logs):
-        shutil.copyfile(f"{path}{suffix}", scratch / f"copy.db{suffix}")
-    return _connect(scratch / "copy.db", "mode=rw", timeout_s), False
+    files = {Path(f"{path}{suffix}"): scratch / f"copy.db{suffix}" for suffix in FILES}
+    files = {file: (copy, file.stat()) for file, copy in files.items() if file.exists()}
+    for file, (copy, _) in files.items():
+        shutil.copyfile(file, copy)
+    if any(file.stat().st_mtime_ns != before.st_mtime_ns for file, (_, before) in files.items()):
+        raise OSError("it changed meanwhile")
+    return _connect(scratch / "copy.db", "mode=rw", timeout_s)
 
 
 def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
@@ -110,10 +95,3 @@ def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _signatures(path: Path) -> list[Any]:
-    """Size in bytes and time of change in ns of the file and its logs; None for a missing or an empty one."""
-    files = [Path(f"{path}{suffix}") for suffix in ("", *LOGS)]
-    stats = [file.stat() if file.exists() else None for file in files]
-    return [(stat.st_size, stat.st_mtime_ns) if stat and stat.st_size else None for stat in stats]

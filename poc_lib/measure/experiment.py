@@ -144,7 +144,7 @@ def _look(session: Session, servers: list[Server], n_blocks: int, fresh: bool) -
         words.append(f"{candidate} {seen.speedup:.2f} ×{low_high}, {'decided' if seen.decided else 'open'}")
         if is_look and fresh:
             append_event(session.run, "look", candidate=candidate, **asdict(seen))
-    session.standing.estimate = f"after {n_blocks} blocks: {'; '.join(words)}"
+    session.standing.estimate = f"after {n_blocks} block{'s' * (n_blocks > 1)}: {'; '.join(words)}"
     _expect(session, all(decided) and is_look)
     session.show(session.standing, force=True)
     return all(decided) and is_look

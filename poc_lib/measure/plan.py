@@ -114,7 +114,7 @@ def plan_rows(servers: Sequence[Server], params: Params) -> list[dict]:
     block, proof = params.frames_per_block, params.proof_frames
     candidates = [server for server in servers if server.role == "candidate"]
     n_levels = sum(len(server.concurrency) for server in servers)
-    looks = look_blocks(params.max_blocks)
+    looks, most = look_blocks(min(params.max_blocks, 1000)), params.max_blocks
     rows = []
     if not params.level:
         n_pilot = n_levels * (params.pilot_blocks * block + proof)
@@ -125,9 +125,9 @@ def plan_rows(servers: Sequence[Server], params: Params) -> list[dict]:
         rows.append(
             {
                 "stage": "confirmation",
-                "what": f"{looks[0]} to {looks[-1]} blocks of {len(servers)} × {block} frames, with proofs",
+                "what": f"{looks[0]} to {most} blocks of {len(servers)} × {block} frames, with proofs",
                 "fewest": round(looks[0] * per_block),
-                "most": round(looks[-1] * per_block),
+                "most": round(most * per_block),
             }
         )
     if params.open_loop_rates and looks:

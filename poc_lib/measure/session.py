@@ -73,6 +73,14 @@ def demo_servers(params: Params) -> Iterator[list[Server]]:
             stop(process)
 
 
+def check_faults(params: Params) -> None:
+    """Raise SetupProblem where a fault that shall be planted in a simulated server is not understood."""
+    if params.demo_faults:
+        from demo.faults import parse_faults
+
+        parse_faults(params.demo_faults)
+
+
 def demo_data(params: Params):
     """The embedded demo's database and what its servers know, below the outputs folder."""
     from demo.data import prepare_demo

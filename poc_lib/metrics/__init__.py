@@ -13,8 +13,8 @@ _NAMES = {  # each is imported when it is first asked for: a plan needs no text 
     "confusion": "READS_ENOUGH is_suspicious proof_findings worst_pairs",
     "fairness": "fairness_findings",
     "speed": "LEVEL_COLUMNS Choice choose_level summarize_levels",
-    "speedup": "BLOCK_COLUMNS STEPS Estimate binomial_bounds binomial_upper estimate look_blocks "
-    "mean_interval summarize_blocks",
+    "speedup": "BLOCK_COLUMNS STEPS Estimate binomial_bounds binomial_upper estimate interval "
+    "look_blocks mean_interval summarize_blocks",
     "verdict": "MIXED_UP_CHOSEN criteria decide",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

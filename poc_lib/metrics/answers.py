@@ -112,15 +112,20 @@ def parse_answer(text: Any) -> ParsedAnswer:
     its line. Free text, or anything but a string, gives ``None`` in every field.
     """
     answer = re.sub(r"```[a-zA-Z]*", "", strip_thinking(text)).strip()
-    values = _read_object(answer)
-    is_line = not values
-    values = values or _read_line(answer)
-    (apps, apps_whole), (topics, topics_whole) = (_read_list(values.get(name)) for name in ("apps", "topics"))
-    description, code = (_tidy(values.get(name)) for name in ("description", "code"))
+    try:
+        found = json.loads(answer) if answer.startswith("{") else None
+    except (ValueError, RecursionError):
+        found = None
+    values = {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+    is_object = isinstance(values.get("description"), str)
+    values = values if is_object else _read_line(answer)
+    apps, apps_whole = _read_list(values.get("apps"))
+    topics, topics_whole = _read_list(values.get("topics"))
+    description, code = _tidy(values.get("description")), _tidy(values.get("code"))
     words = re.findall(r"[^\W\d_]+", str(values.get("activity") or "").lower())
     activity = next((word for word in words if word in ACTIVITIES), words[0] if words else None)
     whole = description is not None and activity in ACTIVITIES and apps_whole and topics_whole
-    return ParsedAnswer(description, activity, apps, topics, code, is_line and whole)
+    return ParsedAnswer(description, activity, apps, topics, code, whole and not is_object)
 
 
 def strip_thinking(text: Any) -> str:
@@ -135,16 +140,6 @@ def strip_thinking(text: Any) -> str:
         elif not thinking:
             kept.append(part)
     return "".join(kept).strip()
-
-
-def _read_object(answer: str) -> dict[str, Any]:
-    """A JSON object with the line's field names: models that like JSON answer so."""
-    try:
-        found = json.loads(answer) if answer.startswith("{") else None
-    except (ValueError, RecursionError):
-        return {}
-    values = {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
-    return values if isinstance(values.get("description"), str) else {}
 
 
 def _read_line(answer: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from poc_lib.metrics.speedup import interval
 from poc_lib.records import Finding, Verdict
 
 COMPARE_COLUMNS = (  # one row a run and candidate; change: its speed-up ÷ the first run's, with bounds
@@ -43,9 +44,11 @@ def compare_runs(runs: Sequence[ComparedRun]) -> tuple[pd.DataFrame, list[Findin
             if run_id != first_id:
                 findings += _judge(first_id, rows, verdict)
         if run_id != first_id:
-            findings.append(
-                _attribute(first_id, run_id, _differing(_settings(first_facts), _settings(facts)))
-            )
+            changed = _differing(_settings(first_facts), _settings(facts))
+            text = f"Changed in '{run_id}' against '{first_id}': {'; '.join(changed) or 'nothing on record'}."
+            if len(changed) > 1:
+                text += f" {len(changed)} things at once: no effect can be put down to one of them."
+            findings.append(Finding("compare", "note", text))
     return pd.DataFrame(rows, columns=list(COMPARE_COLUMNS)), findings
 
 
@@ -113,8 +116,8 @@ def _judge(first_id: str, rows: Sequence[Mapping[str, Any]], verdict: Verdict) -
     if math.isnan(change):
         return [Finding("compare", "note", f"{who}: one of them has no speed-up.", server=verdict.candidate)]
     told = "no difference seen" if low <= 1 <= high else "faster" if low > 1 else "slower"
-    bounds = f"between {low:.2f} and {high:.2f}" if low == low else "without an interval"
-    text = f"{who}: {told if low == low else 'cannot be judged'}, {change:.2f} × its speed-up, {bounds}."
+    told = told if low == low else "cannot be judged without an interval"
+    text = f"{who}: {told}, {interval(change, low, high)} its speed-up."
     found = [Finding("compare", "ok", text, server=verdict.candidate)]
     drift = row["baseline_frames_per_s"] / first["baseline_frames_per_s"]
     if abs(drift - 1) > DRIFT:
@@ -123,12 +126,3 @@ def _judge(first_id: str, rows: Sequence[Mapping[str, Any]], verdict: Verdict) -
         )
         found.append(Finding("compare", "warning", text, server=verdict.baseline))
     return found
-
-
-def _attribute(first_id: str, run_id: str, changed: Sequence[str]) -> Finding:
-    text = f"Between '{first_id}' and '{run_id}' nothing on record changed."
-    if changed:
-        text = f"Changed in '{run_id}' against '{first_id}': {'; '.join(changed)}."
-    if len(changed) > 1:
-        text += f" {len(changed)} things at once: no effect can be put down to one of them."
-    return Finding("compare", "note", text)

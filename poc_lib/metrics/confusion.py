@@ -1,7 +1,8 @@
 """Is every answer about its own image? Proof by the code on the image, and two plain signs without one.
 
 Proof: a code that belongs to another request. To clear an answer one misread character is tolerated; to
-accuse it the other code must stand there exactly, and its request must have been sent before it ended.
+accuse it the other code must stand there exactly, or exactly as its own answer misread it, and its request
+must have been sent before the answer ended.
 
 Signs, for answers without a code. Duplicate: word for word the answer to a frame that looks different, unless
 what others say of its frame bears it out. Wrong neighbour: it fits what was said of another frame without
@@ -19,6 +20,7 @@ from scipy.sparse import csr_matrix
 from poc_lib.client.stamp import judge_code
 from poc_lib.images import LOOKS_DIFFERENT_BITS
 from poc_lib.metrics.agreement import TextVectors
+from poc_lib.metrics.speedup import binomial_upper
 from poc_lib.records import Finding, Frame, Reference
 
 PROOF_COLUMNS = ["code_read", "proof", "donor_request", "donor_frame", "donor_in_flight", "donor_ago_s"]
@@ -44,28 +46,22 @@ def judge_codes(rows: pd.DataFrame) -> pd.DataFrame:
     """PROOF_COLUMNS of requests in sending order; of a failed one only another's code counts."""
     found = {}
     for _, stamped in rows[rows["code"].notna()].groupby("server"):
+        stamped = stamped[stamped["text"].notna()]
         sent = {row.code: row for row in stamped.itertuples()}
-        for row in stamped[stamped["text"].fillna("") != ""].itertuples():
-            code = judge_code(row.text, row.code, [])
+        alone = {own: judge_code(row.text, own, []) for own, row in sent.items()}
+        for own, row in sent.items():
+            code, end = alone[own], (row.sitting, row.start_s + row.total_s)
             if code.whose == "none" and code.read:
-                end = (row.sitting, row.start_s + row.total_s)
-                before = [c for c, one in sent.items() if (one.sitting, one.start_s) < end and c != row.code]
-                code = judge_code(row.text, row.code, before)
-            if code.whose == "other" and code.read == code.other:
+                before = [c for c, one in sent.items() if (one.sitting, one.start_s) < end and c != own]
+                code = judge_code(row.text, own, before)
+            if code.whose == "other" and code.read in (code.other, alone[code.other].read):
                 donor = sent[code.other]
                 since_s = row.start_s - (donor.start_s + donor.total_s)
                 ago_s = since_s if row.sitting == donor.sitting else np.nan
                 donated = (donor.request_id, donor.frame_id, ago_s < 0, None if ago_s < 0 else ago_s)
                 found[row.Index] = (code.read, "other", *donated)
             elif not isinstance(row.error_class, str):
-                found[row.Index] = (
-                    code.read,
-                    "own" if code.whose == "own" else "none",
-                    None,
-                    None,
-                    None,
-                    None,
-                )
+                found[row.Index] = (code.read, "own" if code.whose == "own" else "none", *[None] * 4)
     table = pd.DataFrame.from_dict(found, orient="index", columns=PROOF_COLUMNS).reindex(rows.index)
     types = dict.fromkeys(PROOF_COLUMNS[:4], "str") | {"donor_in_flight": "boolean", "donor_ago_s": float}
     return table.astype(types).fillna({"proof": ""})
@@ -75,7 +71,8 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     """``sign`` and ``sign_of`` of each row: "" where an answer shows none, or none can be told.
 
     Frames that look alike, or whose look is not known, accuse nobody. Unloaded answers are those at a
-    server's lowest level; where a tenth of them show a sign, a server is no yardstick for itself.
+    server's lowest level; where a tenth of them are duplicates, a server is nobody's yardstick, and where a
+    tenth show either sign, none for itself.
 
     Args:
         rows: requests in sending order with ``compared`` ("" for a failed one) and ``ref_cosine``.
@@ -90,7 +87,7 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     looks = [known[f].look if f in known else None for f in ids]
     bits, seen = np.array([[int(look or "0", 16), bool(look)] for look in looks], dtype=np.uint64).T
     unlike = np.bitwise_count(bits[:, None] ^ bits) >= LOOKS_DIFFERENT_BITS
-    pass
+    unlike &= (seen[:, None] & seen) > 0
     references = [known[f].reference if f in known else None for f in ids]
     lowest = texts.groupby("server")["concurrency"].transform("min")
     texts = texts.assign(
@@ -101,11 +98,13 @@ def find_signs(rows: pd.DataFrame, frames: Sequence[Frame], vectors: TextVectors
     texts = _support(texts, references)
     by_server = list(texts.groupby("server"))
     for _, own in by_server:
-        for victim, donor in _duplicates(own, unlike):
+        for victim, donor in find_duplicates(own, unlike):
             found.loc[victim] = ["duplicate", donor]
     repeats = found["sign"] != ""
+    unloaded = texts[texts["unloaded"]]
+    sound = unloaded[repeats[unloaded.index].groupby(unloaded["server"]).transform("mean") < CONTAMINATED]
     for server, own in by_server:
-        others, alone = texts[texts["unloaded"] & (texts["server"] != server)], own[own["unloaded"]]
+        others, alone = sound[sound["server"] != server], own[own["unloaded"]]
         accused = set(_wrong_neighbours(alone, [others], unlike, vectors))
         is_spoilt = (repeats[alone.index] | alone.index.isin(accused)).mean() >= CONTAMINATED
         yardsticks = [others] if is_spoilt else [others, alone]
@@ -151,7 +150,7 @@ def _sums(places: np.ndarray, vectors: csr_matrix, n_frames: int) -> csr_matrix:
     return csr_matrix((np.ones(len(places)), (places, np.arange(len(places)))), shape=shape) @ vectors
 
 
-def _duplicates(own: pd.DataFrame, unlike: np.ndarray) -> Iterator[tuple[int, str]]:
+def find_duplicates(own: pd.DataFrame, unlike: np.ndarray) -> Iterator[tuple[int, str]]:
     """(index, request it repeats) of one server's answers that repeat the one to an unlike frame.
 
     Of equal answers the one is in order that others bear out best, else the first; so are those to frames
@@ -240,34 +239,30 @@ def proof_findings(answers: pd.DataFrame, levels: pd.DataFrame) -> list[Finding]
     lowest = levels.groupby("server")["concurrency"].min()
     for row in levels.itertuples():
         here = answers[(answers["server"] == row.server) & (answers["concurrency"] == row.concurrency)]
-        at = f"answers at {row.concurrency} in flight"
+        at = f"{row.server}'s answers at {row.concurrency} in flight"
         if row.n_code_other:
-            text = f"{row.n_code_other} of {row.n_code_own + row.n_code_other} {at} "
+            text = f"{row.n_code_other} of {row.n_code_own + row.n_code_other} of {at} "
             text += "were about another image: they carry its code."
             found.append((row, "problem", text + _donors(answers, here[here["proof"] == "other"]), CURE))
         elif is_suspicious(row.n_signs, row.n_texts):
-            text = f"{row.n_signs} of {row.n_texts} {at} look as if they were about another image: "
+            text = f"{row.n_signs} of {row.n_texts} of {at} look as if they were about another image: "
             text += f"{row.n_duplicates} repeat the answer to a frame that looks different, "
             text += f"{row.n_wrong_neighbours} fit another frame's answers clearly better than their own's."
             text += _donors(answers, here[here["sign"] != ""])
             if row.concurrency == lowest[row.server] and row.n_duplicates >= CONTAMINATED * row.n_texts:
                 text += " So they do with least load: the yardstick itself is spoilt."
             found.append((row, "problem", text, CURE))
-    for _, proven in levels[levels["n_proof"] > 0].groupby("server", sort=False):
+    for server, proven in levels[levels["n_proof"] > 0].groupby("server", sort=False):
+        first, n = next(proven.itertuples()), int(proven["n_code_own"].sum())
         if proven["n_code_other"].any():
             continue
-        first = next(proven.itertuples())
-        text = f"None of the {proven['n_code_own'].sum()} codes read was another image's."
         state, to_do = "ok", ""
+        text = f"{server}: none of {n} codes at {', '.join(map(str, proven['concurrency']))} in flight was "
+        text += f"another image's, so at most {binomial_upper(0, n):.1%} of answers are mixed up (95% bound)."
         if first.n_code_own < READS_ENOUGH * first.n_proof:
-            text = (
-                f"It read {first.n_code_own} of {first.n_proof} of its own codes at {first.concurrency} in "
-            )
-            state, text, to_do = (
-                "warning",
-                text + "flight: too few to prove.",
-                "Use a model that reads the strip.",
-            )
+            state, to_do = "warning", "Use a model that reads the strip."
+            text = f"{server} read {first.n_code_own} of {first.n_proof} of its own codes at "
+            text += f"{first.concurrency} in flight: too few to prove."
         found.append((first, state, text, to_do))
     return [Finding("proof", *what, row.server, row.concurrency) for row, *what in found]
 

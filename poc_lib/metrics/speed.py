@@ -117,7 +117,7 @@ def summarize_levels(
             {"server": server, "role": role, "concurrency": level, "chosen": is_chosen, "source": source}
             | _speed(whole[whole["phase"] == source], lost, added_s.get(level, np.nan))
             | {"pilot_frames_per_s": _rates(whole[whole["phase"].isin(("pilot", "measure"))])["frames_per_s"]}
-            | _confusion(here)
+            | count_mixups(here)
         )
     levels = pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
     of_baseline = levels[levels["role"] == "baseline"]
@@ -179,7 +179,7 @@ def _speed(rows: pd.DataFrame, lost: pd.Series, added_s: float) -> dict[str, flo
     }
 
 
-def _confusion(rows: pd.DataFrame) -> dict[str, float]:
+def count_mixups(rows: pd.DataFrame) -> dict[str, float]:
     """Counts over every answer at the level, cut cells included: a proof stays one."""
     codes = rows["proof"].value_counts()
     own, other, none = (int(codes.get(whose, 0)) for whose in ("own", "other", "none"))

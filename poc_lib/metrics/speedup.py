@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,11 +26,28 @@ LEAST_SPREAD = 0.005  # of a block's log ratio: blocks that agree better than ha
 PROBABLY = 0.8  # the chance with which ``more_blocks`` more blocks settle an open verdict
 MANY_BLOCKS = 100  # more than that are not worth counting: the speed-up lies too close to a threshold
 
-BLOCK_COLUMNS = (  # of summarize_blocks' frame, in order
-    "candidate baseline block candidate_level baseline_level sitting order n_frames n_common candidate_lost "
-    "baseline_lost candidate_wall_s baseline_wall_s log_ratio speedup candidate_frames_per_s "
-    "baseline_frames_per_s candidate_output_tok_per_s baseline_output_tok_per_s note"
-)
+BLOCK_COLUMNS = {  # of summarize_blocks' frame, in order: name -> unit, meaning
+    "candidate": ("", "the server that is judged"),
+    "baseline": ("", "the server that it is held against"),
+    "block": ("", "number of the confirmation block, from 0"),
+    "candidate_level": ("requests", "kept in flight at the candidate"),
+    "baseline_level": ("requests", "kept in flight at the baseline"),
+    "sitting": ("", "in which the block was measured"),
+    "order": ("", "AB: the baseline went first; BA: the candidate; empty: not in one sitting"),
+    "n_frames": ("", "frames of the block"),
+    "n_common": ("", "of these answered by both sides"),
+    "candidate_lost": ("", "frames without an answer of the candidate"),
+    "baseline_lost": ("", "frames without an answer of the baseline"),
+    "candidate_wall_s": ("s", "first sending to last answer, candidate"),
+    "baseline_wall_s": ("s", "first sending to last answer, baseline"),
+    "log_ratio": ("", "natural logarithm of baseline_wall_s ÷ candidate_wall_s"),
+    "speedup": ("×", "the same as a ratio"),
+    "candidate_frames_per_s": ("1/s", "n_common ÷ candidate_wall_s"),
+    "baseline_frames_per_s": ("1/s", "n_common ÷ baseline_wall_s"),
+    "candidate_output_tok_per_s": ("tokens/s", "output tokens ÷ candidate_wall_s"),
+    "baseline_output_tok_per_s": ("tokens/s", "output tokens ÷ baseline_wall_s"),
+    "note": ("", "why the block is judged on fewer frames; empty: it lost nothing"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +94,14 @@ def binomial_upper(k: int, n: int, confidence: float = 0.95) -> float:
     return 1.0 if k >= n else float(special.betaincinv(k + 1, n - k, confidence))
 
 
+def interval(value: Any, low: Any = None, high: Any = None, unit: str = " ×", form: str = ".2f") -> str:
+    """The one notation of a value and its interval, ``2.41 × (2.20 to 2.66)``; a dash for a missing value."""
+    if pd.isna(value):
+        return "–"
+    bounds = "" if pd.isna(low) or pd.isna(high) else f" ({low:{form}} to {high:{form}})"
+    return f"{value:{form}}{unit}{bounds}"
+
+
 def step_of(speedup: float) -> str:
     """The verdict's step that a speed-up reaches; below the first, and for NaN, "not recommended"."""
     return next((label for threshold, label in reversed(STEPS) if speedup >= threshold), NOT_RECOMMENDED)
@@ -91,8 +117,8 @@ def confidence_at(n_blocks: int, max_blocks: int) -> float:
 
     A look's share of the error grows with its blocks: 0.05 · n / max ÷ (1 + ln(max / 4)). Looks share most of
     their blocks, so the shares may add up to more than 5 %; the divisor fits simulated normal log ratios
-    (100,000 to 400,000 runs,
-    2 to 100 blocks: together 4.1 to 5.1 %). Between two looks the same rule holds for the blocks there are.
+    (100,000 to 400,000 runs, 2 to 100 blocks: together 4.1 to 5.1 %). Between two looks the same rule holds
+    for the blocks there are.
     """
     most = max(n_blocks, max_blocks, 1)
     return 1 - ERROR * n_blocks / most / (1 + math.log(max(most, FIRST_LOOK) / FIRST_LOOK))
@@ -187,7 +213,7 @@ def summarize_blocks(
         names = {"candidate": candidate, "baseline": baseline, "block": block}
         names |= {"candidate_level": level, "baseline_level": baseline_level}
         rows.append(names | _judge_block(ours, theirs, names))
-    return pd.DataFrame(rows, columns=BLOCK_COLUMNS.split())
+    return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))
 
 
 def _by_frame(cell: pd.DataFrame) -> pd.DataFrame:

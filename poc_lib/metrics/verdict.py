@@ -13,7 +13,14 @@ import pandas as pd
 
 from poc_lib.metrics import speedup
 from poc_lib.metrics.confusion import READS_ENOUGH, is_suspicious
-from poc_lib.metrics.speedup import INCONCLUSIVE, LEAST_SPREAD, NOT_RECOMMENDED, STEPS, mean_interval
+from poc_lib.metrics.speedup import (
+    INCONCLUSIVE,
+    LEAST_SPREAD,
+    NOT_RECOMMENDED,
+    STEPS,
+    interval,
+    mean_interval,
+)
 from poc_lib.records import Finding, State, Verdict
 
 PILOT_ONLY = "pilot only: no verdict"
@@ -52,12 +59,6 @@ def _at(levels: pd.DataFrame, server: str, level: int | None) -> pd.Series:
     return rows.iloc[0] if len(rows) else pd.Series(math.nan, index=levels.columns)
 
 
-def _span(value: float | None, low: float | None = None, high: float | None = None, form: str = ".2f") -> str:
-    """A figure with its interval, as far as they are known: "2.41 (2.19 to 2.65)"."""
-    interval = "" if pd.isna(low) else f" ({low:{form}} to {high:{form}})"
-    return "not known" if pd.isna(value) else f"{value:{form}}{interval}"
-
-
 def judge_proof(levels: pd.DataFrame, candidate: str, baseline: str, level: int | None) -> tuple[str, str]:
     """Whether a candidate's answers are proven to be about their own images: Verdict.proof, and why.
 
@@ -92,9 +93,9 @@ def judge_proof(levels: pd.DataFrame, candidate: str, baseline: str, level: int 
     if not reads:
         counts = _counts(alone, "n_code_own", "n_proof")
         return "cannot be proven", f"image identity cannot be proven with this model: it read {counts}"
-    if alone.empty or chosen.empty:
+    if alone.empty or not chosen["n_code_own"].sum():
         where = "one request in flight" if alone.empty else "the chosen level"
-        return "not yet", f"image identity is not proven: no code was shown at {where}"
+        return "not yet", f"image identity is not proven: no code was read at {where}"
     return (
         "not yet",
         f"image identity is not proven yet: no mix-up was seen, but {chosen['n_code_own'].iloc[0]:.0f} codes "
@@ -145,7 +146,8 @@ def list_doubts(
     doubts = ["the baseline is recorded, not measured"] if draft.recorded_baseline else []
     change, low, high, n = quality_under_load(answers, draft.candidate, draft.level)
     if change < -QUALITY_MARGIN and high < 0:
-        doubts.append(f"its answers get worse under load: similarity {_span(change, low, high)}, {n} frames")
+        worse = f"similarity {interval(change, low, high, '')} on {n} frames"
+        doubts.append(f"its answers get worse under load: {worse}")
     alike = _at(levels, draft.candidate, draft.level)["base_ratio"]
     itself = _at(levels, draft.baseline, draft.baseline_level)["base_ratio"]
     if alike < itself / 2:
@@ -162,11 +164,10 @@ def list_doubts(
 
 def word_speed(draft: Verdict, recorded_s: float | None, doubts: Sequence[str]) -> str:
     """The headline where speed decides: label, numbers, and what is to be known beside them."""
-    lead, rests_on = draft.label.capitalize(), "one block, which gives no interval"
+    lead, rests_on = draft.label.capitalize(), "one block gives no interval"
     if draft.low is not None:
         at_least, at_most = speedup.step_of(draft.low), speedup.step_of(draft.high)
-        bounds = f"{draft.low:.2f} to {draft.high:.2f}, {draft.confidence:.1%} interval"
-        rests_on = f"{bounds}, {draft.n_blocks} blocks"
+        rests_on = f"{draft.confidence:.1%} interval from {draft.n_blocks} blocks"
         if draft.label == INCONCLUSIVE:
             lead = f"Inconclusive between {at_least} and {at_most}"
         elif draft.open_above:
@@ -175,9 +176,10 @@ def word_speed(draft: Verdict, recorded_s: float | None, doubts: Sequence[str]) 
         lead += ", image identity not proven"
     against = f"{draft.baseline} at {draft.baseline_level}"
     against = f"the recorded {recorded_s:g} s a frame" if recorded_s else against
-    speed = f"{draft.candidate} at {draft.level} in flight is {draft.speedup:.2f} × as fast as {against}"
+    ratio = interval(draft.speedup, draft.low, draft.high)
+    speed = f"{draft.candidate} at {draft.level} in flight is {ratio} as fast as {against}"
     but = f" But {'; '.join(doubts)}." if doubts else ""
-    return f"{lead}: {speed} ({rests_on}, {draft.n_frames} frames).{but}"
+    return f"{lead}: {speed}; {rests_on} and {draft.n_frames} frames.{but}"
 
 
 def word_scope(draft: Verdict, n_sample: int) -> list[str]:
@@ -271,26 +273,26 @@ def criteria(
     ways = {_reached(*rate[1:], OUTPUT_TOK_PER_S), _reached(*ratio[1:], 2.0)}
     fast = next(state for state in ("ok", "warning", "problem", "note") if state in ways)
     proven = {"met": "ok", "mixed up": "problem", "suspected": "problem"}.get(verdict.proof, "warning")
+    why = judge_proof(levels, verdict.candidate, verdict.baseline, verdict.level)[1]
     intact = "problem" if ours["n_failed"] > 0 else "ok" if ours["n_answered"] >= 50 else "warning"
-    match = f"{_span(ours['match_rate'], form='.0%')} of answers are more than 0.8 alike the stored text"
-    likeness = f"alike the baseline's {_span(alike)}, those each other {_span(itself)}"
-    load = f"load changes that by {_span(*change, '+.2f')}, {n} frames"
-    lost = f"{_span(ours['n_failed'], form='.0f')} of {_span(ours['n_sent'], form='.0f')} requests failed"
-    judged = (
-        (fast, f"Throughput: output tok/s {_span(*rate, '.1f')}, times the baseline's {_span(*ratio)}"),
-        (_reached(*speed[1:], wanted), f"Speed-up: in frames/s {_span(*speed)}"),
-        (_reached(alike - itself, alike - itself, -QUALITY_MARGIN), f"Match: {match}; {likeness}; {load}"),
-        (proven, f"No image confusion: {verdict.proof}"),
-        (intact, f"No crashes: {lost} at the chosen level"),
+    tokens = f"{interval(*rate, ' tok/s', '.0f')}, {interval(*ratio)} the baseline's"
+    likeness = f"{interval(alike, unit='')} alike the baseline (itself: {interval(itself, unit='')})"
+    load = f"under load {interval(*change, '', '+.2f')} on {n} frames"
+    match = (
+        f"{interval(100 * ours['match_rate'], unit='%', form='.0f')} (asked 80%, missed by right paraphrases)"
     )
-    plan = (
-        f"above {OUTPUT_TOK_PER_S:g} tok/s, or above 2 × a measured baseline",
-        f"2-3 ×, at least {wanted} ×",
-        "80 % more than 0.8 alike, which right paraphrases miss: judged by the baseline's likeness to itself",
-        "no answer about another image",
-        "none over 50 frames",
+    failed, sent = (interval(ours[name], unit="", form=".0f") for name in ("n_failed", "n_sent"))
+    crashes = f"{failed} of {sent} requests at the chosen level failed"
+    close = _reached(alike - itself, alike - itself, -QUALITY_MARGIN)
+    found = (
+        (fast, f"Throughput: {tokens}. Asked: over {OUTPUT_TOK_PER_S:g} tok/s, or over 2 ×."),
+        (
+            _reached(*speed[1:], wanted),
+            f"Speed-up: {interval(*speed)} in frames/s. Asked: 2-3 ×, at least {wanted} ×.",
+        ),
+        (close, f"Match: {likeness}, {load}. Over 0.8 alike the stored text: {match}."),
+        (proven, f"No image confusion: {why}."),
+        (intact, f"No crashes: {crashes}. Asked: none over 50 frames."),
     )
-    return [
-        Finding("criteria", state, f"{text}. The plan: {asked}.", "", verdict.candidate, verdict.level or 0)
-        for (state, text), asked in zip(judged, plan, strict=True)
-    ]
+    level = verdict.level or 0
+    return [Finding("criteria", state, text, "", verdict.candidate, level) for state, text in found]

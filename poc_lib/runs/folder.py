@@ -58,7 +58,8 @@ def check_folder(folder: Path, params: Params) -> None:
         SetupProblem: what was found there, and what to do.
     """
     text = str(folder)
-    if len(text.encode()) > 1000 or not text.isprintable() or "\\" in text:
+    longest = max(len(os.fsencode(part)) for part in folder.parts)
+    if len(text) > 1000 or longest > 255 or not text.isprintable() or "\\" in text:
         raise SetupProblem(
             f"the output {text[:60]!r} is no folder name: use a short one without odd characters"
         )

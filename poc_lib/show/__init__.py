@@ -5,8 +5,8 @@ import importlib
 _NAMES = {  # each is imported when it is first asked for: nbconvert alone takes a second
     "gallery": "frame_gallery samples worst_pairs",
     "pages": "export_page export_pages export_report",
-    "results": "banner failures_table levels_table next_steps reproduce write_tables",
-    "runs": "runs_table verdict_text write_comparison",
+    "results": "banner comparison_table failures_table levels_table next_steps reproduce runs_table "
+    "verdict_text write_comparison write_tables",
     "tables": "Shown findings interval params_table say table",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -3,15 +3,15 @@
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from PIL import Image
 
 from poc_lib import metrics
+from poc_lib.metrics.agreement import TIMED
 from poc_lib.params import DEMO, Params
 from poc_lib.records import Frame
 from poc_lib.show.tables import Shown, interval, render_part, say
@@ -19,10 +19,8 @@ from poc_lib.show.tables import Shown, interval, render_part, say
 if TYPE_CHECKING:
     from poc_lib.analysis import Analysis
 
-THUMBNAIL_BYTES = 15_000
-SIZES = ((480, 72), (420, 60), (360, 50), (280, 45), (200, 40))  # width in pixels, JPEG quality
+WIDTH, QUALITY = 400, 50  # of a thumbnail in pixels, and as a JPEG
 MOST_CHARS = 1_000  # of a text
-CLOSED_LOOP = ("pilot", "confirm", "measure")
 
 
 def samples(analysis: "Analysis", n: int = 3) -> Shown:
@@ -32,28 +30,26 @@ def samples(analysis: "Analysis", n: int = 3) -> Shown:
     one, else the baseline's.
     """
     answers, levels = analysis.answers, analysis.levels
-    good = answers[answers["error_class"].isna() & answers["text"].ne("")]
-    good = good[good["phase"].isin(CLOSED_LOOP)]
+    good = answers[answers["error_class"].isna() & answers["text"].ne("") & answers["phase"].isin(TIMED)]
     chosen = levels.loc[levels["chosen"].eq(True) & levels["role"].eq("candidate"), "concurrency"]
     rows = good[good["role"].eq("candidate") & (good["concurrency"].isin(chosen) | chosen.empty)]
     if rows.empty:
         return say("No answer can be shown: there is none.")
-    theirs = good[good["role"].eq("baseline")].sort_values("concurrency", kind="stable")
-    theirs = theirs.drop_duplicates("frame_id").set_index("frame_id")
+    others = good[good["role"].eq("baseline")].sort_values("concurrency", kind="stable")
+    others = {row["frame_id"]: row for row in reversed(others.to_dict("records"))}
     rows = rows.assign(alike=rows["ref_ratio"].fillna(rows["base_ratio"]).astype(float))
-    rows = rows.sort_values("alike", kind="stable").drop_duplicates("frame_id")
+    rows = rows.sort_values("alike", kind="stable").drop_duplicates("frame_id").to_dict("records")
     cards = []
-    for i in sorted({round(i * (len(rows) - 1) / max(1, n - 1)) for i in range(n)}):
-        row, frame = rows.iloc[i], analysis.frames[rows["frame_id"].iloc[i]]
-        whose, other = "no text to hold it against", ""
+    for row in [rows[i] for i in sorted({round(i * (len(rows) - 1) / max(1, n - 1)) for i in range(n)})]:
+        frame, whose, other = analysis.frames[row["frame_id"]], "no text to hold it against", ""
         if stored := frame.reference:
             whose, other = f"stored, by {stored.model or 'an earlier model'}", stored.description
-        elif frame.frame_id in theirs.index:
-            whose, other = theirs.loc[frame.frame_id, "server"], _said(theirs.loc[frame.frame_id])
-        pieces = mark_differences(_said(row), other[:MOST_CHARS])
-        texts = zip((f"{row['server']}, {row['concurrency']} in flight", whose), pieces, strict=True)
+        elif found := others.get(row["frame_id"]):
+            whose, other = found["server"], _said(found)
+        names = (f"{row['server']}, {row['concurrency']} in flight", whose)
+        texts = list(zip(names, mark_differences(_said(row), other[:MOST_CHARS]), strict=True))
         note = f"alike: {interval(row['alike'], unit='')}"
-        cards.append({"frames": [frame], "note": note, "texts": list(texts)})
+        cards.append({"frames": [frame], "note": note, "texts": texts})
     return _gallery(analysis.params, cards)
 
 
@@ -72,10 +68,10 @@ def worst_pairs(analysis: "Analysis", n: int = 3) -> Shown | None:
         frames = [analysis.frames.get(row[key]) for key in ("frame_id", "donor_frame")]
         texts = [(f"{row['server']}, {row['concurrency']} in flight", said)]
         cards.append({"frames": list(filter(None, frames)), "note": note, "texts": texts})
-    return _gallery(analysis, cards) if cards else None
+    return _gallery(analysis.params, cards) if cards else None
 
 
-def _said(row: pd.Series) -> str:
+def _said(row: Mapping) -> str:
     described = row["description"] if isinstance(row["description"], str) else ""
     return (described or str(row["text"]))[:MOST_CHARS]
 
@@ -95,32 +91,27 @@ def mark_differences(answer: str, other: str) -> tuple[list[tuple[str, str]], li
 
 
 def thumbnail(path: Path) -> str:
-    """An image as a JPEG data URI of at most 15 KB before encoding; "" where it cannot be read."""
+    """A small JPEG of an image as a data URI; "" where it cannot be read."""
+    buffer = io.BytesIO()
     try:
         with Image.open(path) as image:
-            whole = image.convert("RGB")
+            small = image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return ""
-    for width, quality in SIZES:
-        buffer, small = io.BytesIO(), whole.copy()
-        small.thumbnail((width, width))
-        small.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= THUMBNAIL_BYTES:
-            break
+    small.thumbnail((WIDTH, WIDTH))
+    small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def frame_gallery(frames: Sequence[Frame], params: Params, n: int = 3) -> Shown:
     """Frames spread over the recording, each with the description stored for it."""
-    if not frames:
-        return say("No frame is usable.")
-    chosen = frames[:: max(1, len(frames) // n)][:n]
-    stored = [frame.reference.description if frame.reference else "" for frame in chosen]
-    cards = [
-        {"frames": [frame], "note": "", "texts": [("stored", [("", text[:MOST_CHARS])] if text else [])]}
-        for frame, text in zip(chosen, stored, strict=True)
-    ]
-    return _gallery(params, cards)
+    cards = []
+    for frame in frames[:: max(1, len(frames) // n)][:n]:
+        stored = frame.reference.description[:MOST_CHARS] if frame.reference else ""
+        cards.append(
+            {"frames": [frame], "note": "", "texts": [("stored", [("same", stored)] * bool(stored))]}
+        )
+    return _gallery(params, cards) if cards else say("No frame is usable.")
 
 
 def _gallery(params: Params, cards: list[dict]) -> Shown:

@@ -11,9 +11,9 @@ from nbconvert.preprocessors import Preprocessor
 from poc_lib import text
 from poc_lib.records import SetupProblem
 from poc_lib.runs import replace_file
-from poc_lib.show.tables import FIGURE_TYPE, TEMPLATES
+from poc_lib.show.tables import TEMPLATES
 
-PAPER = 'width="640" style="color: #15181c; background: #fff"'  # of a figure in a file of its own
+SVG = "image/svg+xml"
 DECISION = re.compile('"about"><b>(.*?)</b>.*<h1 class="label">(.*?)</h1>', re.DOTALL)
 
 
@@ -58,20 +58,18 @@ def _read_notebook(path: Path) -> Any:
         raise SetupProblem(f"no notebook at {path} ({text.one_line(error)}): execute it first") from None
 
 
-def export_page(notebook_path: Path, html_path: Path) -> Path:
+def export_page(notebook: Any, html_path: Path) -> Path:
     """Write an executed notebook as an HTML page without scripts and without references to anything outside.
+
+    Args:
+        notebook: its path, or the notebook itself.
 
     Raises:
         SetupProblem: there is no such notebook, or the page cannot be written.
     """
-    return write_page(_read_notebook(notebook_path), html_path)
-
-
-def write_page(nb: Any, html_path: Path) -> Path:
-    """As export_page, from a notebook in memory."""
+    nb = _read_notebook(notebook) if isinstance(notebook, Path) else notebook
     exporter = HTMLExporter(template_name="poc", extra_template_basedirs=[str(TEMPLATES)])
-    page, _ = exporter.from_notebook_node(nb)
-    replace_file(html_path, page.encode("utf-8", "replace"))
+    replace_file(html_path, exporter.from_notebook_node(nb)[0].encode("utf-8", "replace"))
     return html_path
 
 
@@ -89,12 +87,10 @@ def export_report(run_folder: Path) -> list[Path]:
             heading = re.match(r"#.*|", cell.source)[0]
             parts += [cell.metadata.get("report_md", heading), cell.source.removeprefix(heading).strip()]
         for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if FIGURE_TYPE in data:
-                about = output.metadata[FIGURE_TYPE]
-                path = run_folder / "figures" / f"{text.safe_name(about['name'])}.svg"
-                replace_file(path, data[FIGURE_TYPE].replace("<svg", f"<svg {PAPER}", 1).encode())
-                parts.append(f"![{text.markdown(about['alt'])}](figures/{path.name})")
+            if SVG in (data := output.get("data", {})):
+                path = run_folder / "figures" / f"{text.safe_name(output.metadata[SVG]['name'])}.svg"
+                replace_file(path, data[SVG].encode())
+                parts.append(f"![{text.markdown(output.metadata[SVG]['alt'])}](figures/{path.name})")
             else:
                 parts.append(data.get("text/markdown", ""))
     markdown = "\n\n".join(filter(None, parts)) + "\n"

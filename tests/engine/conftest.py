@@ -14,9 +14,7 @@ from tests.demo_kit import demo
 from tests.engine.known import EVERY, Known, params_of
 from tests.engine.servers import ENGINES, SERVED_NAME, mlx_vlm, random_model, vllm_mlx
 
-READER = Path(
-    __import__("os").environ.get("POC_READER") or Path(__file__).parent / "reader" / "model"
-)  # trained by reader/train.py
+READER = Path(__file__).parent / "reader" / "model"  # trained by reader/train.py
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""The whole job on real engines with a model that reads: mixed-up images are proven, sound servers cleared."""
+"""The whole job on real engines with a model that reads: mix-ups are proven, sound servers are cleared."""
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from poc_lib.analysis import Analysis, analyse
+from poc_lib.cli import main
 from poc_lib.client.stamp import judge_code
-from poc_lib.measure.experiment import run_all
 from poc_lib.metrics import READS_ENOUGH, STEPS
-from poc_lib.params import Params
 from poc_lib.runs import read_events
 from tests.engine.servers import mlx_vlm, vllm_mlx
 
@@ -19,24 +17,23 @@ pytestmark = pytest.mark.engine
 LEVELS = [1, 2, 4, 8]
 N_FRAMES = 48
 MAX_TOKENS = 48  # the reader's answers have up to 43
-SHORT = {"max_blocks": 0, "concurrency": [1, 4]}
 
 
 @pytest.fixture(scope="module")
 def measure(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Analysis]:
-    """A function that runs the experiment on servers and analyses it; frames are 1,024 px wide, as drawn."""
+    """A function that runs the tool on servers, as its command line does, on frames 1,024 px wide."""
     outputs = tmp_path_factory.mktemp("outputs")
 
     def run(run_id: str, servers: Sequence[tuple], **values: object) -> Analysis:
-        entries = [
+        values["servers"] = [
             {"name": name, "role": role, "url": server.url, "model": server.model, "concurrency": levels}
             for name, role, server, levels in servers
         ]
-        params = Params(
-            servers=entries, n_frames=N_FRAMES, block_frames=8, max_tokens=MAX_TOKENS, temperature=0,
-            outputs_dir=str(outputs), run_id=run_id, **values,
-        )  # fmt: skip
-        return analyse(asyncio.run(run_all(params)))
+        values |= {"n_frames": N_FRAMES, "block_frames": 8, "max_tokens": MAX_TOKENS, "temperature": 0.0}
+        (outputs / f"{run_id}.yaml").write_text(json.dumps(values))
+        flags = ["--params", str(outputs / f"{run_id}.yaml"), "--output", str(outputs / run_id)]
+        assert main(["run", *flags]) == 0
+        return analyse(outputs / run_id)
 
     return run
 
@@ -46,7 +43,7 @@ def sound(reader_dir: Path, measure: Callable[..., Analysis]) -> Analysis:
     """0.6.0 with continuous batching against itself without."""
     with vllm_mlx(reader_dir) as batching, vllm_mlx(reader_dir, batching=False) as simple:
         servers = [("vllm-mlx", "candidate", batching, LEVELS), ("simple", "baseline", simple, [1])]
-        return measure("sound", servers, max_blocks=4)
+        return measure("sound", servers, max_blocks=6)
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +63,7 @@ def test_the_sound_server_answers_every_frame_with_its_own_code_at_every_level(s
     assert (levels["n_code_own"] >= READS_ENOUGH * levels["n_proof"]).all()
     assert levels["n_code_own"].sum() >= 0.95 * levels["n_proof"].sum()
     assert levels["n_code_other"].sum() == 0
-    stated = sound.answers[sound.answers["sign"] != ""]
-    assert len(stated) <= 0.05 * len(answers)
+    assert (answers["sign"] != "").sum() <= 0.05 * len(answers)
 
 
 def test_its_proof_is_met_and_the_bound_is_said(sound):
@@ -82,14 +78,13 @@ def test_its_proof_is_met_and_the_bound_is_said(sound):
 
 def test_its_verdict_is_the_highest_step_that_the_interval_reaches(sound):
     [verdict] = sound.verdicts
-    assert verdict.n_blocks == 4
+    assert verdict.n_blocks in (4, 6)
     assert verdict.low < verdict.speedup < verdict.high
-    reached = [label for step, label in STEPS if verdict.low >= step]
-    if verdict.decided or reached:
-        assert verdict.label == (reached or ["not recommended"])[-1]
-    else:
-        assert verdict.low < STEPS[0][0] <= verdict.high
-        assert verdict.label == "inconclusive"
+    reached = ["not recommended" if verdict.high < STEPS[0][0] else "inconclusive"]
+    reached += [label for step, label in STEPS if verdict.low >= step]
+    assert verdict.label == reached[-1]
+    assert verdict.decided or verdict.more_blocks > 0  # a busy machine is noisy; two cores gain little
+    assert f"{verdict.low:.2f} to {verdict.high:.2f}" in verdict.headline
 
 
 def test_every_cells_output_tokens_are_those_that_the_server_counted(sound):
@@ -133,6 +128,11 @@ def test_its_verdict_says_how_many_and_what_to_do_whatever_the_speed(replayed):
     assert json.loads((replayed.run.folder / "run.json").read_text())["servers"][0]["version"] == "0.5.0"
     problems = [finding for finding in replayed.findings if finding.state == "problem"]
     assert {"servers", "proof"} <= {finding.about for finding in problems}
+    for name in ("report.html", "report.md"):
+        page = (replayed.run.folder / name).read_text(encoding="utf-8")
+        assert f"{n_mixed} of {n_shown} answers were about another image" in page
+        assert "--disable-prefix-cache" in page
+        assert "SIMULATED" not in page
 
 
 def test_without_its_prefix_cache_it_is_clean_and_so_is_another_server(reader_dir, measure):
@@ -141,7 +141,7 @@ def test_without_its_prefix_cache_it_is_clean_and_so_is_another_server(reader_di
         mlx_vlm(reader_dir) as other,
     ):
         servers = [("0.5.0", "candidate", careful, [1, 4]), ("mlx-vlm", "candidate", other, [1, 4])]
-        seen = measure("clean", servers, max_blocks=0)
+        seen = measure("clean", servers, max_blocks=0, proof_frames=12)
     levels = seen.levels
     assert len(levels) == 4
     assert levels["n_code_other"].sum() == 0

@@ -21,19 +21,16 @@ from tests.demo_kit import demo
 
 MEASURED = ("pilot", "proof", "confirm")
 EXIT_PROBLEM = 2
-LEAN = {  # a run of seconds: one level, whole waves
-    "n_frames": 8, "concurrency": [8], "baseline_concurrency": [8], "block_frames": 8, "proof_frames": 0,
-    "max_blocks": 2, "timeout_s": 20,
-}  # fmt: skip
-HEAVY = ["sklearn.feature_extraction.text", "poc_lib.analysis", "poc_lib.metrics.verdict"]
+LEAN = {"n_frames": 8, "block_frames": 8, "max_blocks": 2, "proof_frames": 0, "timeout_s": 20}
+LEAN |= {"concurrency": [8], "baseline_concurrency": [8]}  # one level, in whole waves
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, *HEAVY])
+_context.set_forkserver_preload([__name__, "sklearn.feature_extraction.text", "poc_lib.metrics.verdict"])
 
 
 def lean_params(folder: Path, **values) -> Params:
-    where = {"outputs_dir": str(folder.parent), "run_id": folder.name, "database": str(demo().database)}
-    return validate_params(LEAN | where | values)
+    where = {"outputs_dir": str(folder.parent), "run_id": folder.name}
+    return validate_params(LEAN | where | {"database": str(demo().database)} | values)
 
 
 @contextmanager
@@ -93,3 +90,8 @@ def _die_in_mid_write(name: str, number: int, share: float) -> None:
 def whole_lines(path: Path) -> list[bytes]:
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     return [line for line in lines if line.endswith(b"}\n")]
+
+
+def is_measuring(folder: Path, sitting: int) -> bool:
+    replies = map(orjson.loads, whole_lines(folder / "requests.jsonl"))
+    return any(reply["sitting"] == sitting and reply["phase"] in MEASURED for reply in replies)
