@@ -55,32 +55,32 @@ def send(n_frames: int) -> dict:
 
 def read(n_replies: int) -> dict:
     """A requests.jsonl of many replies, written, then read back as a frame."""
-    arrivals_s = [round(0.2 + 0.0113 * i, 5) for i in range(60)]
+    row = {
+        "in_flight": 8,
+        "total_s": 1.2,
+        "ttft_s": 0.2,
+        "output_tokens": 60,
+        "sent_at": "",
+        "simulated": True,
+    }
+    row |= {"arrivals_s": [round(0.2 + 0.0113 * i, 5) for i in range(60)], "phase": "confirm", "sitting": 0}
+    row |= {"server": "s", "role": "candidate", "concurrency": 8}
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), {"params": {}, "servers": [], "frames": []})
         started_s = time.perf_counter()
         with reply_writer(run) as write:
             for i in range(n_replies):
-                name = f"s/confirm/c8/b{i // 24}/s0/{i % 24:03d}"
-                text = f"description: number {i} | activity: coding | apps: [Code] | topics: [tests] " * 4
-                reply = Reply(
-                    name,
-                    "s",
-                    "candidate",
-                    8,
-                    i // 24,
-                    "confirm",
-                    f"f{i % 500}",
-                    0,
-                    i % 8,
-                    True,
-                    "",
-                    i * 0.1,
-                    8,
-                    1.2,
-                )
-                reply.ttft_s, reply.arrivals_s, reply.text, reply.output_tokens = 0.2, arrivals_s, text, 60
-                write(reply)
+                own = {
+                    "request_id": f"s/confirm/c8/b{i // 24}/s0/{i % 24:03d}",
+                    "block": i // 24,
+                    "slot": i % 8,
+                }
+                own |= {
+                    "frame_id": f"f{i % 500}",
+                    "start_s": i * 0.1,
+                    "text": f"description: number {i} " * 14,
+                }
+                write(Reply(**row, **own))
         written_s = time.perf_counter() - started_s
         started_s = time.perf_counter()
         table = read_requests(run)

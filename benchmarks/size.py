@@ -41,9 +41,8 @@ def main() -> None:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
-        rows.append(
-            (f"{path.name}, code lines", sum(bool(x.strip()) for x in code.splitlines()), NOTEBOOK_LINES)
-        )
+        n_lines = sum(bool(line.strip()) for line in code.splitlines())
+        rows.append((f"{path.name}, code lines", n_lines, NOTEBOOK_LINES))
     fields = re.findall(
         r"^    \w+: .* = _(?:param|text)\(", (ROOT / "poc_lib/params.py").read_text(), re.MULTILINE
     )

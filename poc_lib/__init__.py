@@ -5,7 +5,7 @@ import importlib
 _NAMES = {
     "analysis": "Analysis analyse find_run",
     "checks": "check_setup read_state",
-    "figures": "draw_agreement draw_blocks draw_donors draw_first_token draw_phases draw_throughput",
+    "figures": "draw_blocks draw_donors draw_levels draw_phases",
     "images": "look_distance",
     "measure.experiment": "plan_frame run_all run_confirmation run_open_loop run_pilot",
     "measure.session": "close_session open_session",

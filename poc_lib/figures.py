@@ -43,6 +43,11 @@ LOOKS = {  # colour, line, marker: the baselines' first, then the candidates'
 }
 STYLE = dict(mpl.rc_params_from_file(TEMPLATES / "figures.mplstyle", use_default_template=False))
 PARTS = [("prefill", SKY, 0.55), ("decoding", BLUE, 1.0), ("waiting, loading", INK, 0.25)]
+LINES = {  # name -> title, unit, column of levels, column of its 95th percentile
+    "throughput": ("Frames per second", "frames/s", "frames_per_s", ""),
+    "first_token": ("Time to first token", "seconds, median", "ttft_p50_s", "ttft_p95_s"),
+    "agreement": ("Likeness to the baseline", "difflib ratio", "base_ratio", ""),
+}
 MOST_FRAMES = 24  # that a matrix shows
 
 
@@ -150,26 +155,10 @@ def _scale_speedups(axes: Axes, shown: list) -> None:
         axes.axhline(start, color=INK, linewidth=0.9, linestyle=":" if start > 1 else "-", zorder=1)
 
 
-def draw_throughput(analysis: "Analysis") -> PocFigure | Shown:
-    """Frames per second of every server and level."""
-    return _draw_levels(analysis, "throughput", "Frames per second", "frames/s", "frames_per_s")
-
-
-def draw_first_token(analysis: "Analysis") -> PocFigure | Shown:
-    """Median time to the first token of every server and level, with a stroke up to the 95th percentile."""
-    title = "Time to first token"
-    return _draw_levels(analysis, "first_token", title, "seconds, median", "ttft_p50_s", "ttft_p95_s")
-
-
-def draw_agreement(analysis: "Analysis") -> PocFigure | Shown:
-    """Mean likeness to the baseline's answers of every server and level; the baseline's to its own."""
-    return _draw_levels(analysis, "agreement", "Likeness to the baseline", "difflib ratio", "base_ratio")
-
-
 @mpl.rc_context(STYLE)
-def _draw_levels(
-    analysis: "Analysis", name: str, title: str, unit: str, column: str, upper: str = ""
-) -> PocFigure | Shown:
+def draw_levels(analysis: "Analysis", name: str) -> PocFigure | Shown:
+    """A quantity of LINES at every server and level, with a stroke up to its 95th percentile where known."""
+    title, unit, column, upper = LINES[name]
     levels = analysis.levels
     if levels.empty or levels[column].isna().all():
         return say(f"{title}: no level has an answer to draw.")

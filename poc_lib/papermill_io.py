@@ -1,4 +1,4 @@
-"""What plain papermill needs of us, registered in pyproject.toml for output paths that begin with ``outputs/``.
+"""What plain papermill needs of us; registered in pyproject.toml for paths that begin with ``outputs/``.
 
 It refuses an output in a missing folder: the folder is made. It warns of every parameter that is not in the
 notebook's own cell: any parameter of ours may be set. And when a notebook is done, its page is written.

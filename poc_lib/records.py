@@ -77,19 +77,6 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """One recording of the app, with what can be used of it."""
-
-    recording_id: str
-    captured_at: str | None  # ISO time
-    duration_s: float | None
-    status: str | None
-    video_path: Path | None
-    n_frames: int  # visual observations
-    n_usable: int  # of these with a usable stored description
-
-
-@dataclass(frozen=True, slots=True)
 class Server:
     """A server as the parameters name it."""
 

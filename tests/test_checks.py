@@ -7,9 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from poc_lib.checks import check_setup, read_state, refuse_at_once, server_problems
-from poc_lib.checks.servers import ask_server, judge_pair, judge_request, judge_server
-from poc_lib.checks.setup import Setup, compare_servers, judge_host
+from poc_lib.checks import Setup, check_setup, compare_servers, judge_host, read_state, refuse_at_once
+from poc_lib.checks.servers import ask_server, judge_pair, judge_request, judge_server, server_problems
 from poc_lib.client import find_listener
 from poc_lib.reading import validate_params
 from poc_lib.records import Frame, Identity, Reply, SetupProblem

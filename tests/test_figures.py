@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 
 import example
 import numpy as np
@@ -12,7 +13,8 @@ from poc_lib import figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 PHONE_PX = 354  # what a page of 390 px leaves for a figure
-DRAWN = ["draw_blocks", "draw_throughput", "draw_first_token", "draw_agreement", "draw_phases", "draw_donors"]
+DRAWN = {name: getattr(figures, f"draw_{name}") for name in ("blocks", "phases", "donors")}
+DRAWN |= {name: partial(figures.draw_levels, name=name) for name in figures.LINES}
 HOSTILE = "$\\frac b$<i>\x00\n#0072b2 漢'\""
 
 
@@ -47,7 +49,7 @@ def hover_of(figure) -> list[str]:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_is_small_labelled_and_readable_on_a_phone(analysis, name):
-    figure = getattr(figures, name)(analysis)
+    figure = DRAWN[name](analysis)
     svg, (data, metadata) = svg_of(figure), figure._repr_mimebundle_()
     source = data["image/svg+xml"]
     assert metadata["image/svg+xml"] == {"name": figure.name, "alt": f"{figure.title}. {figure.caption}"}
@@ -64,7 +66,7 @@ def test_a_figure_is_small_labelled_and_readable_on_a_phone(analysis, name):
 
 
 def test_figures_on_one_page_share_no_id(analysis):
-    page = "".join(figures.figure_to_svg(getattr(figures, name)(analysis)) for name in DRAWN)
+    page = "".join(figures.figure_to_svg(DRAWN[name](analysis)) for name in DRAWN)
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids)) > 10
 
@@ -88,7 +90,7 @@ def test_the_blocks_stand_in_order_beside_their_mean_interval_and_the_steps(anal
 
 def test_levels_are_joined_in_the_order_of_concurrency_and_pilots_are_hollow(analysis):
     levels = analysis.levels.iloc[::-1]
-    figure = figures.draw_throughput(changed(analysis, levels=levels))
+    figure = figures.draw_levels(changed(analysis, levels=levels), "throughput")
     lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in lines] == [[1, 4, 8]]
     assert any("vllm-mlx, 8 in flight" in words and "(confirm)" in words for words in hover_of(figure))
@@ -120,7 +122,7 @@ def test_foreign_text_is_plain_text_in_a_figure(name):
     requests, frames = mixed_up(label=HOSTILE)
     requests["server"] += HOSTILE
     hostile = example.analysis_of(requests, frames)
-    figure = getattr(figures, name)(hostile)
+    figure = DRAWN[name](hostile)
     figure._repr_mimebundle_()
     shown = " ".join(texts_of(figure) + hover_of(figure))
     assert "$\\frac b$<" in shown

@@ -29,19 +29,13 @@ def stop_in_terminal(arguments, is_time, stop):
     while not is_time(started := psutil.Process(child.pid).children(recursive=True)):
         assert child.isalive(), child.read()
         time.sleep(0.01)
-    child.sendintr() if stop == signal.SIGINT else child.kill(stop) if stop else kill_kernel(started)
+    child.sendintr() if stop == signal.SIGINT else child.kill(stop) if stop else started[0].kill()
     said = re.sub(r"\r\x1b\[K[^\r\n]*|\^C", "", child.read())
     child.close()
     _, left = psutil.wait_procs(started, timeout=30)
     for process in left:
         process.kill()
     return child.exitstatus, [line for line in said.splitlines() if line and ".ipynb" not in line], left
-
-
-def kill_kernel(started):
-    for process in started:
-        if "ipykernel_launcher" in " ".join(process.cmdline()):
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +52,7 @@ def stopped(place):
     """A run that was stopped four times, each time in another way; how it went each time."""
     folder, command = place / "the run", ["run", "--params", str(place / "lean.yaml")]
     command += ["--output", str(folder), "--note", "it's mine"]
-    stops = [  # when, and how: by a signal, or by kill -9 of the kernel
+    stops = [  # when, and by which signal; None: kill -9 of the kernel
         (lambda processes: is_measuring(folder, sitting=0), signal.SIGINT),
         (lambda processes: len(processes) >= 3, None),  # a kernel and two servers
         (lambda processes: processes, signal.SIGHUP),  # a kernel that is starting

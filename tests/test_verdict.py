@@ -185,7 +185,7 @@ def test_a_confused_server_is_told_what_the_set_up_check_knows_and_never_to_try_
     assert "(such levels: 1)" in known
     unknown = judged(levels=levels_of(fast_1=MIXED, fast_8=MIXED))
     assert "(such levels: none)" in unknown.headline
-    assert "other version of the server" in unknown.headline
+    assert "vllm-mlx: 0.6.0, `--disable-prefix-cache`" in unknown.headline
     assert not any("more in flight" in text for text in (known, unknown.headline, *unknown.reasons))
     assert (unknown.decided, unknown.more_blocks, unknown.proof) == (True, None, "mixed up")
     assert judged(blocks_at(n=1), levels_of(fast_8=MIXED)).decided

@@ -8,15 +8,8 @@ from functools import partial
 
 import orjson
 
-from poc_lib.client import (
-    ChatSettings,
-    Sending,
-    clear_cache,
-    open_client,
-    prepare_request,
-    replay_risk,
-    send_request,
-)
+from poc_lib.client import ChatSettings, Sending, open_client, prepare_request, send_request
+from poc_lib.client.identity import clear_cache, replay_risk
 from poc_lib.client.stamp import LENGTH, draw_codes, judge_code, unit_of
 from poc_lib.images import LOOKS_DIFFERENT_BITS, look_distance
 from poc_lib.metrics.fairness import CURES, serial_because
@@ -27,17 +20,12 @@ from poc_lib.telemetry import snapshot_counters
 HIGH_MAX_TOKENS = 4096  # one runaway answer holds vllm-mlx's whole wave
 MIN_IMAGE_TOKENS = 16  # an image's markers alone are a few
 NARROWEST = LENGTH * unit_of(0)  # px, for a code
-NO_REPLAY = (
-    "Start vllm-mlx with `--disable-prefix-cache` or upgrade it to 0.6.0; another server: without cache. "
-    "Where prompt tokens leave out the image, serve a model that sees it (--mllm)."
-)
+NO_REPLAY = "Use vllm-mlx 0.6.0, else `--disable-prefix-cache`; serve a model that sees images (--mllm)."
 
 
 def expect(about: str, state: State, found: str, expected: str, to_do: str = "", server: str = "") -> Finding:
     """A finding in the words "found …, expected …"; what to do only where something is wrong."""
-    text = (
-        f"{server}: found {found}, expected {expected}" if server else f"Found {found}, expected {expected}"
-    )
+    text = f"{f'{server}: f' if server else 'F'}ound {found}, expected {expected}"
     return Finding(about, state, text, "" if state == "ok" else to_do, server)
 
 
@@ -69,8 +57,7 @@ def judge_server(server: Server, identity: Identity, counters: dict) -> Iterator
     health = identity.details.get("health") or {}
     flags = identity.details.get("process", {}).get("flags", {})
     found = f"{identity.software or 'a server'} {identity.version or '(version not told)'}"
-    found = f"SIMULATED {found}" if identity.simulated else found
-    yield say("ok", found, f"one that serves {identity.model}")
+    yield say("ok", "SIMULATED " * identity.simulated + found, f"one that serves {identity.model}")
     if health.get("status") == "unhealthy" or health.get("model_loaded") is False:
         to_do = "Wait until it is loaded; if it failed, the server's log says why."
         yield say("problem", "its model not loaded", "it loaded", to_do)
@@ -82,9 +69,7 @@ def judge_server(server: Server, identity: Identity, counters: dict) -> Iterator
         yield say(state, f"continuous batching {found}", "it on", to_do)
     sizes = [flags.get(name) for name in ("max-num-seqs", "completion-batch-size")]
     if any(type(size) is int and size < highest for size in sizes):
-        to_do = (
-            f"Start it with --max-num-seqs and --completion-batch-size {highest}: what is more only queues."
-        )
+        to_do = f"Set --max-num-seqs and --completion-batch-size to {highest}: what is more only queues."
         yield say("warning", f"batch sizes {sizes}", f"{highest} or more", to_do)
     if server.role == "baseline" and highest == 1 and not serial_because(asdict(identity)):
         to_do = "Set baseline_concurrency to [1, 4], for Ollama with OLLAMA_NUM_PARALLEL=4."
@@ -108,10 +93,9 @@ async def ask_server(
     todo = [(first, settings, None), (first, brief, None), (first, calm, codes[0]), (second, calm, codes[1])]
     prepare = partial(prepare_request, server, request_id="", image_width=params.image_width)
     prepared = [await asyncio.to_thread(prepare, frame, how, code=code) for frame, how, code in todo]
-    body = orjson.loads(prepared[1].body)
-    (message,) = body["messages"]
+    (message,) = (body := orjson.loads(prepared[1].body))["messages"]
     message.pop("images", None)  # Ollama's; the others' content is a list: text, image
-    message["content"] = message["content"] if isinstance(message["content"], str) else message["content"][:1]
+    message["content"] = message["content"] if server.api == "ollama" else message["content"][:1]
     prepared[1] = replace(prepared[1], body=orjson.dumps(body))
     cell, replies = Cell(server.name, server.role, 1, 0, "warmup"), []
     async with open_client(settings) as client:
@@ -128,42 +112,40 @@ async def ask_server(
     return replies[0], found
 
 
-def judge_request(
-    reply: Reply, bare: Reply | None, max_tokens: int, context: float | None
-) -> Iterator[Finding]:
-    """Whether a request was answered whole, its image counted; ``bare`` is the reply to it without image."""
+def judge_request(reply: Reply, bare: Reply | None, most: int, context: float | None) -> Iterator[Finding]:
+    """Whether a request was answered whole, its image counted; ``bare``: without it; ``most``: max_tokens."""
     say = partial(expect, "requests", server=reply.server)
     n_prompt, n_output = reply.prompt_tokens or 0, reply.output_tokens or 0
-    if reply.error_class:
-        to_do = CURES.get(reply.error_class, "Read the server's log.")
-        yield say("problem", f"{reply.error_class} ({reply.error_message})", "an answer", to_do)
+    if kind := reply.error_class:
+        to_do = CURES.get(kind, "Read the server's log.")
+        yield say("problem", f"{kind} ({reply.error_message})", "an answer", to_do)
         return
-    found = f"an answer after {reply.total_s:.2f} s, its first token after {reply.ttft_s:.2f} s"
-    yield say("ok", found, "a whole one")
+    yield say(
+        "ok", f"an answer in {reply.total_s:.2f} s, a first token in {reply.ttft_s:.2f} s", "a whole one"
+    )
     n_image = n_prompt - bare.prompt_tokens if bare and bare.prompt_tokens and n_prompt else None
     is_counted = n_output and n_prompt and (n_image is None or n_image >= MIN_IMAGE_TOKENS)
     found = f"{n_prompt} prompt tokens" + ("" if n_image is None else f" ({n_image} of the image)")
     to_do = "Rest on frames/s: rates of tokens leave out what this server does not count."
     yield say("ok" if is_counted else "warning", f"{found}, {n_output} output tokens", "both counted", to_do)
-    if reply.finish_reason == "length" or n_output >= max_tokens:
+    if reply.finish_reason == "length" or n_output >= most:
         to_do = "Raise max_tokens, unless that answer repeats itself."
-        yield say("warning", f"an answer cut at {max_tokens} tokens", "a whole one", to_do)
-    if context and n_prompt + max_tokens > context:
+        yield say("warning", f"an answer cut at {most} tokens", "a whole one", to_do)
+    if context and n_prompt + most > context:
         to_do = "Set max_tokens lower, or OLLAMA_CONTEXT_LENGTH higher."
-        yield say("warning", f"a context of {context:.0f} tokens", f"{n_prompt + max_tokens}", to_do)
-    if max_tokens > HIGH_MAX_TOKENS:
+        yield say("warning", f"a context of {context:.0f} tokens", f"{n_prompt + most}", to_do)
+    if most > HIGH_MAX_TOKENS:
         to_do = "Set it to 1024 or 2048: one runaway answer holds up all others in flight."
-        yield say("warning", f"max_tokens {max_tokens}", f"{HIGH_MAX_TOKENS} at most", to_do)
+        yield say("warning", f"max_tokens {most}", f"{HIGH_MAX_TOKENS} at most", to_do)
 
 
 def judge_pair(pair: Sequence[Reply], unlike: bool) -> Iterator[Finding]:
     """Whether two answers under one prompt are about their own images; ``unlike``: they look different."""
     say, codes = partial(expect, "proof", server=pair[0].server), [reply.code for reply in pair]
+    read = [judge_code(reply.text, reply.code, codes).whose for reply in pair] if codes[0] else []
     if failed := [f"{reply.error_class} ({reply.error_message})" for reply in pair if reply.error_class]:
         yield say("warning", failed[0], "two answers", "Read the server's log.")
-        return
-    read = [judge_code(reply.text, reply.code, codes).whose for reply in pair] if codes[0] else []
-    if "other" in read:
+    elif "other" in read:
         yield say("problem", "an answer with the other image's code", "each with its own", NO_REPLAY)
     elif unlike and len({reply.text.strip() for reply in pair}) == 1:
         yield say("problem", "one answer to two images", "each about its own", NO_REPLAY)

@@ -92,10 +92,8 @@ def fairness_findings(
         *compare_sides(answers, levels, facts),
         *judge_caches(answers, cells.values()),
         *judge_servers(cells.values(), events, facts),
-        *judge_machine(telemetry),
-        *judge_frames(answers, facts),
-        *list_failures(answers, cells.values()),
-        *list_interruptions(answers, events, damage),
+        *judge_circumstances(telemetry, answers, facts),
+        *list_losses(answers, cells.values(), events, damage),
         *judge_instrument(answers, levels, events),
     ]
 
@@ -163,30 +161,30 @@ def judge_servers(cells: Iterable[Mapping], events: Iterable[Mapping], facts: Ma
                          for told in (began.get(server["name"], server), server))  # fmt: skip
             if then != now:
                 yield say("changed", "warning", server["name"], n=event["sitting"] + 1, then=then, now=now)
-    served, counted, was_whole = {}, {}, {}
+    served, counted, was_whole = {}, Counter(), {}
     for cell in cells:
-        server, rows = cell["server"], cell["rows"]
+        server, rows, here = cell["server"], cell["rows"], (cell["server"], cell["sitting"])
         told = [noted.get("counters") or {} for noted in (cell, cell["ended"])]
         for now in (figures["requests_total"] for figures in told if "requests_total" in figures):
-            if now < (then := served.get((server, cell["sitting"]), now)):
+            if now < (then := served.get(here, now)):
                 yield say("restart", "warning", server, cell["concurrency"], then=then, now=now)
-            served[server, cell["sitting"]] = now
+            served[here] = now
         # Of a request that failed or was given up vllm-mlx counts the tokens late, into the next cell.
         whole = len(rows) == cell["requests"] and rows["error_class"].isna().all()
         ours = {"requests": len(rows), "output_tokens": rows["output_tokens"].sum(skipna=False)}
-        for name, n in ours.items():
-            if whole and was_whole.get(server, True) and all(f"{name}_total" in figures for figures in told):
-                first, last = (figures[f"{name}_total"] for figures in told)
-                counted.setdefault((server, name.replace("_", " ")), []).append((last - first, n))
+        for name in ours if whole and was_whole.get(server, True) else ():
+            if all(f"{name}_total" in figures for figures in told):
+                rise = told[1][f"{name}_total"] - told[0][f"{name}_total"]
+                counted.update({(server, name): ours[name], (server, name, "theirs"): rise})
         was_whole[server] = whole
-    for (server, what), pairs in counted.items():
-        theirs, ours = map(sum, zip(*pairs, strict=True))
+    for server, name in (key for key in counted if len(key) == 2):
+        theirs, ours = counted[server, name, "theirs"], counted[server, name]
         if abs(theirs - ours) > MISCOUNTED * ours:
-            yield say("counters", "warning", server, what=what, theirs=theirs, ours=ours)
+            yield say("counters", "warning", server, what=name.replace("_", " "), theirs=theirs, ours=ours)
 
 
-def judge_machine(telemetry: pd.DataFrame) -> Iterator[Finding]:
-    """What of the machine's state spoils a comparison: swap, heat, battery."""
+def judge_circumstances(telemetry: pd.DataFrame, answers: pd.DataFrame, facts: Mapping) -> Iterator[Finding]:
+    """What of the machine's state spoils a comparison; for which frames the interval speaks."""
     samples = telemetry[telemetry["source"].isin(["machine", "host"])]
     swap = samples.groupby("sitting")["swap_used_gb"]
     if (grew_gb := (swap.max() - swap.first()).max()) > SWAP_GREW_GB:
@@ -196,10 +194,6 @@ def judge_machine(telemetry: pd.DataFrame) -> Iterator[Finding]:
         yield say("heat", "warning", low=thermal.min(), k=(thermal < 100).sum(), n=len(thermal))
     if battery.any():
         yield say("battery", "warning", k=int(battery.sum()), n=len(battery))
-
-
-def judge_frames(answers: pd.DataFrame, facts: Mapping) -> Iterator[Finding]:
-    """For which frames the interval speaks, and whether its blocks shared them."""
     rows = answers[answers["phase"].eq("confirm") & answers["complete"].eq(True)]
     rows = rows[rows["server"].eq(rows["server"].min())]
     if rows.empty:
@@ -212,8 +206,10 @@ def judge_frames(answers: pd.DataFrame, facts: Mapping) -> Iterator[Finding]:
     yield say(key, state, n=n, n_usable=(facts.get("counts") or {}).get("usable", n))
 
 
-def list_failures(answers: pd.DataFrame, cells: Iterable[Mapping]) -> Iterator[Finding]:
-    """How many requests failed, by server, level and class, the first message, and what was not sent."""
+def list_losses(
+    answers: pd.DataFrame, cells: Iterable[Mapping], events: Iterable[Mapping], damage: Any
+) -> Iterator[Finding]:
+    """What failed by server, level and class, what was not sent, what broke off, and what a crash left."""
     failed = answers[answers["error_class"].notna() & answers["error_class"].ne("aborted")]
     sent, lost = answers.groupby(["server", "concurrency"]).size(), Counter()
     for cell in cells:
@@ -223,10 +219,6 @@ def list_failures(answers: pd.DataFrame, cells: Iterable[Mapping]) -> Iterator[F
         about = {"k": len(rows), "n": sent[server, level], "lost": more, "kind": kind}
         first, to_do = rows["error_message"].iloc[0], CURES.get(kind, "Read the server's log.")
         yield say("failed", "warning", server, level, first=first, to_do=to_do, **about)
-
-
-def list_interruptions(answers: pd.DataFrame, events: Iterable[Mapping], damage: Any) -> Iterator[Finding]:
-    """Sittings that broke off, what of them counts, and what a crash left of lines."""
     ended = {event["sitting"] for event in events if event["event"] in ("sitting_ended", "finished")}
     stopped = {event["sitting"]: event["because"] for event in events if event["event"] == "sitting_stopped"}
     started = [event["sitting"] for event in events if event["event"] == "sitting_started"]
@@ -249,9 +241,9 @@ def judge_instrument(answers: pd.DataFrame, levels: pd.DataFrame, events: Sequen
     high = rows[rows["share"] > ADDED_SHARE]
     over = ", ".join(high["server"] + " at " + high["concurrency"].astype(str))
     for row in rows.head(1).itertuples():
-        ms = {f"p{q}": 1e3 * added[row.concurrency][f"added_ttft_p{q}_s"] for q in (50, 99)}
-        ms |= {"share": row.share, "over": f" Over {ADDED_SHARE:.0%}: {over}." if over else ""}
-        yield say("added", "warning" if over else "ok", row.server, row.concurrency, **ms)
+        p50, p99 = (1e3 * added[row.concurrency][f"added_ttft_p{q}_s"] for q in (50, 99))
+        about = {"p50": p50, "p99": p99, "over": f" Over {ADDED_SHARE:.0%}: {over}." if over else ""}
+        yield say("added", "warning" if over else "ok", row.server, row.concurrency, share=row.share, **about)
     late_s = answers["lag_s"].astype(float)
     if k := (late_s > LATE_S).sum():
         state, about = "warning" if k > 0.01 * len(answers) else "note", {"most": 1e3 * late_s.max()}

@@ -28,6 +28,7 @@ NO_VERDICT = "no verdict"
 MIXED_UP_AT_MOST = 0.05  # what a proof must exclude over all levels that were tested ...
 MIXED_UP_CHOSEN = 0.02  # ... and at the chosen one
 OUTPUT_TOK_PER_S = 76.0  # the plan's throughput: twice the recorded baseline's
+CURE = "Try a newer version of the server, or its caches off (vllm-mlx: 0.6.0, `--disable-prefix-cache`)"
 QUALITY_MARGIN = 0.05  # of similarity, 0 to 1: a loss up to this does not count
 
 
@@ -236,7 +237,7 @@ def decide(
     )
     problems = [finding for finding in setup if (finding.state, finding.server) == ("problem", candidate)]
     known = [f"{problem.text.rstrip('.')}: {problem.to_do.rstrip('.')}" for problem in problems]
-    to_do = "; ".join(known) or "Try another version of the server, or its caches switched off"
+    to_do = "; ".join(known) or CURE
     reasons = (*set_aside, f"{why[0].upper()}{why[1:]}.", *(f"{text}." for text in known))
     if stopper := find_stopper(draft, blocks, levels, chosen, max_blocks, why, to_do):
         nothing_open = {"decided": stopper[0] == NOT_RECOMMENDED, "open_above": False, "more_blocks": None}

@@ -41,7 +41,7 @@ def summarize_gaps(arrivals_s: list[float], output_tokens: int | None) -> dict[s
     itls = [later - earlier for earlier, later in pairwise(arrivals_s)]
     spread = arrivals_s[-1] - arrivals_s[0] if itls and output_tokens and output_tokens > 1 else None
     return {
-        "tpot_s": None if spread is None else round(spread / (output_tokens - 1), 7),
+        "tpot_s": None if spread is None else round(spread / (output_tokens - 1), 9),
         "itl_p50_s": round(median(itls), 6) if itls else None,
         "itl_max_s": round(max(itls), 6) if itls else None,
     }

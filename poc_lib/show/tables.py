@@ -117,9 +117,8 @@ def findings(
     chosen = [finding for finding in found if about in ("", finding.about) and finding.about not in but]
     if not chosen:
         return say(empty) if empty else None
-    if about == "criteria":
-        return render_part("findings", findings=chosen, names=CRITERION_STATES)
-    return render_part("findings", findings=sorted(chosen, key=gravity), names=STATES)
+    names, key = (CRITERION_STATES, lambda _: 0) if about == "criteria" else (STATES, gravity)
+    return render_part("findings", findings=sorted(chosen, key=key), names=names)
 
 
 def gravity(finding: Finding) -> int:

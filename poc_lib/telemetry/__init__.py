@@ -10,22 +10,19 @@ from dataclasses import asdict
 import httpx
 import pandas as pd
 
-from poc_lib.client.transport import ExactTransport, fetch
+from poc_lib.client.transport import ExactTransport
 from poc_lib.params import PROJECT_ROOT, TELEMETRY_EVERY_S
 from poc_lib.records import Server, SetupProblem
 from poc_lib.runs import Run, append_event, telemetry_writer
-from poc_lib.telemetry.said import read_figures, routes_of
+from poc_lib.telemetry.said import ask_server, routes_of
 from poc_lib.text import authorize
 
 TIMEOUT_S = 60.0  # vllm-mlx answers nothing while it reads images
 SNAPSHOT_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 3.0
-MAX_BYTES = 4_000_000
 NUMBERS = (
     *("sitting", "at_s", "num_running", "num_waiting", "requests_total", "output_tokens_total"),
-    *("answered_output_tokens_total", "mlx_active_gb", "mlx_peak_gb", "size_vram_gb", "context_length"),
-    *("rss_gb", "cpu_pct", "memory_available_gb", "swap_used_gb", "thermal"),
-    *("gpu_util_pct", "gpu_memory_gb", "gpu_power_w"),
+    *("context_length", "memory_available_gb", "swap_used_gb", "thermal"),
 )
 
 
@@ -55,49 +52,37 @@ def sampling(
         try:
             yield
         finally:
-            problem = _stop(process)
+            with suppress(BrokenPipeError):
+                process.stdin.close()  # the sampler's lifeline
+            problem = None
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            else:
+                said = process.stderr.read().decode(errors="replace").strip().splitlines()
+                problem = (said or ["nothing on stderr"])[-1] if process.returncode else None
+            process.stderr.close()
             if problem:
                 with suppress(SetupProblem):  # a full disk, told by who writes replies
                     append_event(run, "telemetry_failed", sitting=sitting, problem=problem)
 
 
-def _stop(process: subprocess.Popen) -> str | None:
-    """Close the lifeline and wait; the last line it complained with, None where all went well."""
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
-    finally:
-        said = process.stderr.read().decode(errors="replace").strip().splitlines()
-        process.stderr.close()
-    return None if process.returncode == 0 else (said or ["nothing on stderr"])[-1]
-
-
 async def snapshot_counters(server: Server, api_key: str | None = None) -> dict:
     """The server's figures while it is idle: the difference of two is exact. {} where it tells nothing.
 
-    Takes 10 s a route at most, however a server drips.
+    Takes 10 s at most, however a server drips.
     """
     _, headers = authorize(server.url, api_key)
-    limits = {"deadline_s": SNAPSHOT_TIMEOUT_S, "max_bytes": MAX_BYTES}
-    found: dict = {}
     async with httpx.AsyncClient(transport=ExactTransport(), trust_env=False, headers=headers) as client:
-        for route in routes_of(server):
-            request = client.build_request("GET", route, timeout=SNAPSHOT_TIMEOUT_S, extensions=limits)
-            exchange = await fetch(client, request)
-            if exchange.status == 200 and exchange.error_class is None:
-                found |= read_figures(server, route, b"".join(data for _, data in exchange.chunks))
-    return found
+        return await ask_server(client, server, routes_of(server), SNAPSHOT_TIMEOUT_S)
 
 
 def telemetry_table(samples: Iterable[dict]) -> pd.DataFrame:
-    """One row a sample: source (server, machine, process), server, at_s (from the sitting's start), figures.
+    """One row a sample: source (server, machine), server, at_s (from the sitting's start), figures.
 
     GB are 1e9 bytes; what is not known is NaN.
     """
-    table = pd.DataFrame(list(samples)).reindex(columns=["source", "server", "error", "on_battery", *NUMBERS])
+    table = pd.DataFrame(list(samples)).reindex(columns=["source", "server", "on_battery", *NUMBERS])
     return table.astype(dict.fromkeys(NUMBERS, float))

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"  # never 0.0.0.0, which is mlx_vlm.server's own default
 ENGINES = {"0.6.0": ROOT / ".venv-engine/bin/python", "0.5.0": ROOT / ".venv-engine-replay/bin/python"}
 SERVED_NAME = "tiny"
-START_LIMIT_S = 180.0
+START_LIMIT_S = 300.0
 # The BLAS that MLX's wheel for Linux links is five times slower than Debian's libopenblas0-pthread.
 FAST_BLAS = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/openblas-pthread/libopenblas.so.0")
 
