@@ -85,7 +85,8 @@ def read(n_replies: int) -> dict:
         started_s = time.perf_counter()
         table = read_requests(run)
     took_s = time.perf_counter() - started_s
-    what = f"{len(table):,} replies read in {took_s:.1f} s, appended in {1e6 * written_s / n_replies:.0f} µs each"
+    each_us = 1e6 * written_s / n_replies
+    what = f"{len(table):,} replies read in {took_s:.1f} s, appended in {each_us:.0f} µs each"
     return {"what": what, "a second": round(n_replies / took_s), "peak MB": round(peak_mb()), "failed": 0}
 
 
@@ -101,7 +102,7 @@ def main() -> None:
         return
     print("| what | a second | peak MB | failed |\n|---|---|---|---|")
     for kind, n in [*(("send", n) for n in args.frames), *(("read", n) for n in args.replies)]:
-        command = [sys.executable, __file__, "--one", kind, str(n)]
+        command = [sys.executable, "-m", "benchmarks.scale", "--one", kind, str(n)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         print("| " + " | ".join(str(value) for value in json.loads(done.stdout).values()) + " |", flush=True)
 

@@ -51,9 +51,8 @@ def main() -> None:
         rows.append((f"{name}, words", len((ROOT / name).read_text(encoding="utf-8").split()), words))
     print(f"| {'figure':40} | {'is':>6} | {'plan':>6} |\n| :{'-' * 39} | {'-' * 5}: | {'-' * 5}: |")
     for figure, found, planned in rows:
-        print(
-            f"| {figure:40} | {found:6,} | {planned:6,.0f} | {'' if found <= planned else 'larger than planned'}"
-        )
+        verdict = "" if found <= planned else "larger than planned"
+        print(f"| {figure:40} | {found:6,} | {planned:6,.0f} | {verdict}")
 
 
 if __name__ == "__main__":
