@@ -112,7 +112,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[s
     values |= {k: v for k, v in QUICK.items() if getattr(given, "quick", False)}
     if given.output is not None:
         folder = given.output.expanduser().absolute()
-        values |= {"outputs_dir": str(folder.parent), "run_id": folder.name}
+        values |= {"outputs_dir": str(folder.parent), "run_id": folder.name or "/"}
     values |= {name: getattr(given, name) for name in Params.model_fields if name in given}
     return given, values, problems
 

@@ -16,7 +16,7 @@ from poc_lib.measure.experiment import run_all
 from poc_lib.reading import validate_params
 from poc_lib.show import export_report
 from tests.demo_kit import demo
-from tests.survival.children import LEAN
+from tests.lean import LEAN
 from tests.test_pages import execute, look_at
 
 NOTHING = "vllm-mlx answered none of 8 requests"

@@ -17,7 +17,7 @@ from poc_lib.params import PROJECT_ROOT
 from poc_lib.reading import validate_params
 from poc_lib.runs import list_runs, read_events
 from tests.demo_kit import demo
-from tests.survival.children import LEAN, is_measuring
+from tests.lean import LEAN, is_measuring
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

@@ -17,7 +17,7 @@ from poc_lib import cli
 from poc_lib.params import PROJECT_ROOT
 from poc_lib.runs import lock_folder, read_damage, read_events, read_run
 from tests.demo_kit import demo
-from tests.survival.children import LEAN, is_measuring, whole_lines
+from tests.lean import LEAN, is_measuring, whole_lines
 
 WAIT_S = 300
 
@@ -154,6 +154,7 @@ REFUSED = [  # arguments, and what the one line says, all of it
     (["run", "--max_blocks", "100000000"], ["this plan may send ", "start it with --yes"]),
     (["run", "--demo_faults", "swop"], ["demo_faults: 'swop' is unknown: did you mean 'swap'?"]),
     (["run", "--output", "FILE"], ["is a file: choose a folder"]),
+    (["run", "--output", "/"], ["parameter 'run_id' is '/': a plain folder name"]),
     (["run", "--output", "FILE/below"], ["is a file: choose a folder"]),
     (["run", "--output", "/proc/run"], ["nothing can be written into /proc"]),
     (["run", "--output", f"TMP/{'x' * 300}/run"], ["is no folder name: use a short one"]),

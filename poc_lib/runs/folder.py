@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,11 +118,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY)
     try:
         lock(handle, folder)
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # not empty; one in which nothing was begun is taken away again
-                folder.rmdir()
+        yield
     finally:
         os.close(handle)
 

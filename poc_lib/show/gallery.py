@@ -50,7 +50,7 @@ def samples(analysis: "Analysis", n: int = 3) -> Shown:
         texts = list(zip(names, mark_differences(_said(row), other[:MOST_CHARS]), strict=True))
         note = f"alike: {interval(row['alike'], unit='')}"
         cards.append({"frames": [frame], "note": note, "texts": texts})
-    return _gallery(analysis.params, cards)
+    return _gallery(cards, _may_show(analysis.params))
 
 
 def worst_pairs(analysis: "Analysis", n: int = 3) -> Shown | None:
@@ -68,7 +68,7 @@ def worst_pairs(analysis: "Analysis", n: int = 3) -> Shown | None:
         frames = [analysis.frames.get(row[key]) for key in ("frame_id", "donor_frame")]
         texts = [(f"{row['server']}, {row['concurrency']} in flight", said)]
         cards.append({"frames": list(filter(None, frames)), "note": note, "texts": texts})
-    return _gallery(analysis.params, cards) if cards else None
+    return _gallery(cards, _may_show(analysis.params)) if cards else None
 
 
 def _said(row: Mapping) -> str:
@@ -103,7 +103,7 @@ def thumbnail(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def frame_gallery(frames: Sequence[Frame], params: Params, n: int = 3) -> Shown:
+def frame_gallery(frames: Sequence[Frame], n: int = 3, screenshots: bool = False) -> Shown:
     """Frames spread over the recording, each with the description stored for it."""
     cards = []
     for frame in frames[:: max(1, len(frames) // n)][:n]:
@@ -111,11 +111,14 @@ def frame_gallery(frames: Sequence[Frame], params: Params, n: int = 3) -> Shown:
         cards.append(
             {"frames": [frame], "note": "", "texts": [("stored", [("same", stored)] * bool(stored))]}
         )
-    return _gallery(params, cards) if cards else say("No frame is usable.")
+    return _gallery(cards, screenshots) if cards else say("No frame is usable.")
 
 
-def _gallery(params: Params, cards: list[dict]) -> Shown:
-    is_shown = params.screenshots or params.database == DEMO
+def _may_show(params: Params) -> bool:
+    return params.screenshots or params.database == DEMO
+
+
+def _gallery(cards: list[dict], is_shown: bool) -> Shown:
     for card in cards:
         card["images"] = [thumbnail(frame.image_path) for frame in card["frames"]] if is_shown else []
     return render_part("gallery", cards=cards, is_shown=is_shown)

@@ -18,11 +18,9 @@ from poc_lib.reading import validate_params
 from poc_lib.records import SetupProblem
 from poc_lib.runs import files, folder, rows
 from tests.demo_kit import demo
+from tests.lean import LEAN, MEASURED
 
-MEASURED = ("pilot", "proof", "confirm")
 EXIT_PROBLEM = 2
-LEAN = {"n_frames": 8, "block_frames": 8, "max_blocks": 2, "proof_frames": 0, "timeout_s": 20}
-LEAN |= {"concurrency": [8], "baseline_concurrency": [8]}  # one level, in whole waves
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__, "sklearn.feature_extraction.text", "poc_lib.metrics.verdict"])
@@ -85,13 +83,3 @@ def _die_in_mid_write(name: str, number: int, share: float) -> None:
         replace_file(path, data)
 
     rows.write_row, folder.replace_file = row, whole
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    return [line for line in lines if line.endswith(b"}\n")]
-
-
-def is_measuring(folder: Path, sitting: int) -> bool:
-    replies = map(orjson.loads, whole_lines(folder / "requests.jsonl"))
-    return any(reply["sitting"] == sitting and reply["phase"] in MEASURED for reply in replies)

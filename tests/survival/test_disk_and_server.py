@@ -13,7 +13,8 @@ from poc_lib.measure.experiment import run_all
 from poc_lib.params import PROJECT_ROOT
 from poc_lib.runs import read_damage, read_events
 from tests.demo_kit import demo
-from tests.survival.children import EXIT_PROBLEM, lean_params, measuring_child, whole_lines
+from tests.lean import whole_lines
+from tests.survival.children import EXIT_PROBLEM, lean_params, measuring_child
 
 
 @pytest.fixture

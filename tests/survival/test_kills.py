@@ -11,7 +11,8 @@ import psutil
 from poc_lib.analysis import analyse
 from poc_lib.measure.experiment import run_all
 from poc_lib.runs import read_damage
-from tests.survival.children import MEASURED, lean_params, measuring_child, whole_lines
+from tests.lean import MEASURED, whole_lines
+from tests.survival.children import lean_params, measuring_child
 
 SIZES = {"pilot": 8, "proof": 4, "confirm": 16}  # requests of a unit, which is measured again whole
 
