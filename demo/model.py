@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from PIL import Image, ImageFile
+from PIL import Image
 
 from poc_lib.client import stamp
 
@@ -27,7 +27,6 @@ PHRASES = (
     ("; the text", ", and the text", "; the words", "; the text"),
     ("can be read", "is visible", "can be seen", "can be read"),
 )
-ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 class Knowledge(NamedTuple):

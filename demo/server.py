@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from demo.engine import BROKEN, Engine, Job, run_engine, sleep_until
 from demo.faults import parse_faults, planted
@@ -258,4 +258,5 @@ async def serve(api: Api, model: str, answers: Path, seed: int, faults: list[str
 
 if __name__ == "__main__":  # it ends with its stdin: when its parent closes it, or is no more
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    ImageFile.LOAD_TRUNCATED_IMAGES = True  # as the real servers do, in this process alone
     asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5:]))

@@ -280,7 +280,10 @@ def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is told in our own line
+    from poc_lib.runs.files import FULL
+
+    for logger in ("papermill", "asyncio"):  # what went wrong is told in our own line
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     done = threading.Event()
     watcher = threading.Thread(target=_show_progress, args=(folder / "progress.json", done), daemon=True)
     watcher.start()
@@ -298,7 +301,7 @@ def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
     except RuntimeError as error:  # nbclient's DeadKernelError; jupyter_client's, while a kernel starts
         return f"the notebook's kernel was killed, by hand or for want of memory ({error})"
     except OSError as error:
-        return f"cannot write into {folder}: {error.strerror or error}; free some space"
+        return f"{error}; free some space" if error.errno in FULL else str(error)
     finally:
         done.set()
         watcher.join()
