@@ -301,7 +301,8 @@ def _run_notebook(name: str, params: Params, folder: Path) -> str | None:
     except RuntimeError as error:  # nbclient's DeadKernelError; jupyter_client's, while a kernel starts
         return f"the notebook's kernel was killed, by hand or for want of memory ({error})"
     except OSError as error:
-        return f"{error}; free some space" if error.errno in FULL else str(error)
+        is_full = error.errno in FULL
+        return f"cannot write into {folder}: {error.strerror}; free some space" if is_full else str(error)
     finally:
         done.set()
         watcher.join()

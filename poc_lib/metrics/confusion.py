@@ -11,6 +11,7 @@ load, by this server and the others, clearly better than anything known of its o
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -228,6 +229,11 @@ def donors_in_flight(answers: pd.DataFrame, victims: pd.DataFrame) -> tuple[int,
     return together, float(special.bdtrc(together - 1, len(victims), chance)) if together else 1.0
 
 
+def is_proven(level: Any) -> bool:
+    """Whether a level's row has codes that were read and were all its own: then signs accuse nobody."""
+    return not level.n_code_other and level.n_code_own >= READS_ENOUGH * level.n_proof > 0
+
+
 def proof_findings(answers: pd.DataFrame, levels: pd.DataFrame) -> list[Finding]:
     """What the codes prove and the signs suggest, as sentences about "proof".
 
@@ -244,7 +250,7 @@ def proof_findings(answers: pd.DataFrame, levels: pd.DataFrame) -> list[Finding]
             text = f"{row.n_code_other} of {row.n_code_own + row.n_code_other} of {at} "
             text += "were about another image: they carry its code."
             found.append((row, "problem", text + _donors(answers, here[here["proof"] == "other"]), CURE))
-        elif is_suspicious(row.n_signs, row.n_texts):
+        elif is_suspicious(row.n_signs, row.n_texts) and not is_proven(row):
             text = f"{row.n_signs} of {row.n_texts} of {at} look as if they were about another image: "
             text += f"{row.n_duplicates} repeat the answer to a frame that looks different, "
             text += f"{row.n_wrong_neighbours} fit another frame's answers clearly better than their own's."

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from poc_lib.metrics.confusion import is_suspicious
+from poc_lib.metrics.confusion import is_proven, is_suspicious
 from poc_lib.metrics.speedup import binomial_upper
 
 MATCH = 0.8  # difflib ratio above which the plan counts two descriptions as equal
@@ -209,7 +209,7 @@ def choose_level(levels: pd.DataFrame, server: str) -> Choice:
     set_aside = []
     for row in tried.itertuples():
         about = "answers were about another image"
-        doubted = is_suspicious(row.n_signs, row.n_texts) and not row.n_code_other
+        doubted = is_suspicious(row.n_signs, row.n_texts) and not (row.n_code_other or is_proven(row))
         why = {
             "no cell was completed": not row.source,
             f"lost {row.n_failed} of {row.n_answered + row.n_failed} frames": row.n_failed,
