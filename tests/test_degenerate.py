@@ -24,7 +24,7 @@ STEP = "not recommended|marginal|(strong )?recommendation|inconclusive"
 DEGENERATE = {  # the candidate's fault, other parameters -> the verdict's label, what the page says
     "all failed": ("error", {"proof_frames": 4}, "no verdict", NOTHING, "12 requests failed (http_status)"),
     "all empty": ("empty", {}, "no verdict", NOTHING, "8 of 8 requests failed (empty)"),
-    "all cut": ("truncate", {}, STEP, "vllm-mlx wrote 30 tokens an answer, ollama 6"),
+    "all cut": ("truncate", {"proof_frames": 4}, STEP, "vllm-mlx wrote 30 tokens", "read 0 of 12 of its own"),
     "crashed after three": ("crash_after:6", {"concurrency": [1]}, "not recommended", "lost 5 of 8 frames"),
     "nothing answered": ("hang", {"timeout_s": 0.3}, "no verdict", NOTHING, "8 requests failed (timeout)"),
     "no references": ("", {"recording": "cap-2026-11-20"}, STEP, "alike the stored text: –"),

@@ -153,7 +153,7 @@ REFUSED = [  # arguments, and what the one line says, all of it
     (["run", "--output", "FILE"], ["is a file: choose a folder"]),
     (["run", "--output", "/"], ["parameter 'run_id' is '/': a plain folder name"]),
     (["run", "--output", "FILE/below"], ["is a file: choose a folder"]),
-    (["run", "--output", "/proc/run"], ["nothing can be written into /proc"]),
+    (["run", "--output", "/proc/run"], ["nothing can be written into /"]),
     (["run", "--output", f"TMP/{'x' * 300}/run"], ["is no folder name: use a short one"]),
     (["run", "--output", "TMP/a\nb"], ["parameter 'run_id' is 'a\\nb'"]),
     (["run", "--candidate_url", "localhost:8000"], ["localhost:8000"]),
