@@ -114,6 +114,9 @@ def read_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[s
         folder = given.output.expanduser().absolute()
         values |= {"outputs_dir": str(folder.parent), "run_id": folder.name or "/"}
     values |= {name: getattr(given, name) for name in Params.model_fields if name in given}
+    for name in ("database", "labels"):  # a relative path counts from here; the notebooks run in the project
+        if name in given and values[name] and Path(values[name]).is_file():
+            values[name] = str(Path(values[name]).absolute())
     return given, values, problems
 
 
