@@ -1,30 +1,25 @@
 """What the notebooks use; each name is imported when it is first asked for."""
 
-import importlib
+from poc_lib.lazy import lazy_names
 
-_NAMES = {
-    "analysis": "Analysis analyse find_run",
-    "checks": "check_setup read_state",
-    "figures": "draw_blocks draw_donors draw_levels draw_phases",
-    "images": "look_distance",
-    "measure.experiment": "plan_frame run_all run_confirmation run_open_loop run_pilot",
-    "measure.session": "close_session open_session",
-    "metrics": "binomial_upper estimate mean_interval",
-    "params": "Params",
-    "reading": "params_from_notebook read_params_file validate_params",
-    "records": "Cell Finding Frame Identity Reply Server SetupProblem Verdict",
-    "runs": "list_runs read_arrivals read_requests read_run",
-    "show": "banner comparison_table failures_table findings frame_gallery levels_table next_steps "
-    "params_table reproduce runs_table samples say table worst_pairs write_tables",
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'poc_lib' has no name '{name}'")
-    return getattr(importlib.import_module(f"poc_lib.{_HOMES[name]}"), name)
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "analysis": "Analysis analyse find_run",
+        "checks": "check_setup read_state",
+        "figures": "draw_blocks draw_donors draw_levels draw_phases",
+        "images": "look_distance",
+        "measure.experiment": "plan_frame run_all run_confirmation run_open_loop run_pilot",
+        "measure.session": "close_session open_session",
+        "metrics": "binomial_upper estimate mean_interval",
+        "params": "Params",
+        "reading": "params_from_notebook read_params_file validate_params",
+        "records": "Cell Finding Frame Identity Reply Server SetupProblem Verdict",
+        "runs": "list_runs read_arrivals read_requests read_run",
+        "show": "banner comparison_table failures_table findings frame_gallery levels_table next_steps "
+        "params_table reproduce runs_table samples say table worst_pairs write_tables",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -4,24 +4,19 @@ answers: one row an answer, read and judged. levels: one row a (server, level). 
 block. findings: every judged sentence. The columns of each frame are listed once, where it is made.
 """
 
-import importlib
+from poc_lib.lazy import lazy_names
 
-_NAMES = {  # each is imported when it is first asked for: a plan needs no text vectors
-    "answers": "COLUMNS ParsedAnswer judge_answers mark_complete parse_answer strip_thinking",
-    "compare": "compare_runs",
-    "open_loop": "open_loop_findings",
-    "confusion": "READS_ENOUGH is_suspicious proof_findings worst_pairs",
-    "fairness": "fairness_findings",
-    "speed": "LEVEL_COLUMNS Choice choose_level summarize_levels",
-    "speedup": "BLOCK_COLUMNS STEPS Estimate binomial_bounds binomial_upper estimate interval "
-    "look_blocks mean_interval summarize_blocks",
-    "verdict": "MIXED_UP_CHOSEN criteria decide",
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'poc_lib.metrics' has no name '{name}'")
-    return getattr(importlib.import_module(f"poc_lib.metrics.{_HOMES[name]}"), name)
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {  # each is imported when it is first asked for: a plan needs no text vectors
+        "answers": "COLUMNS ParsedAnswer judge_answers mark_complete parse_answer strip_thinking",
+        "compare": "compare_runs",
+        "open_loop": "open_loop_findings",
+        "confusion": "READS_ENOUGH is_suspicious proof_findings worst_pairs",
+        "fairness": "fairness_findings",
+        "speed": "LEVEL_COLUMNS Choice choose_level summarize_levels",
+        "speedup": "BLOCK_COLUMNS STEPS Estimate binomial_bounds binomial_upper estimate interval "
+        "look_blocks mean_interval summarize_blocks",
+        "verdict": "MIXED_UP_CHOSEN criteria decide",
+    },
+)

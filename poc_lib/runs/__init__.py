@@ -11,20 +11,15 @@ outputs/<run_id>/
     tables/ figures/ pages/ report.*    derived; deleting them loses nothing
 """
 
-import importlib
+from poc_lib.lazy import lazy_names
 
-_NAMES = {
-    "files": "replace_file",
-    "folder": "EDITION Run check_folder hash_text list_runs lock_folder name_run now_iso open_run read_facts "
-    "read_frames read_run record_servers unfinished_run write_json",
-    "rows": "Damage append_event next_sitting read_arrivals read_damage read_events read_requests "
-    "read_telemetry reply_writer summarize_gaps sync_run telemetry_writer",
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'poc_lib.runs' has no name '{name}'")
-    return getattr(importlib.import_module(f"poc_lib.runs.{_HOMES[name]}"), name)
+__getattr__, __all__ = lazy_names(
+    __name__,
+    {
+        "files": "replace_file",
+        "folder": "EDITION Run check_folder hash_text list_runs lock_folder name_run now_iso open_run "
+        "read_facts read_frames read_run record_servers unfinished_run write_json",
+        "rows": "Damage append_event next_sitting read_arrivals read_damage read_events read_requests "
+        "read_telemetry reply_writer summarize_gaps sync_run telemetry_writer",
+    },
+)
