@@ -72,8 +72,10 @@ async def _serve(port: int, ttft_ms: float, chunks: int, gap_ms: float):
     parts, due_s = _answer(chunks), [0.0, *((ttft_ms + gap_ms * i) / 1000 for i in range(chunks))]
     server = await loop.create_server(lambda: Paced(parts, due_s), "127.0.0.1", port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{port}/v1"}) + "\n")
-    sys.stdout.flush()
+    try:
+        os.write(sys.stdout.fileno(), json.dumps({"url": f"http://127.0.0.1:{port}/v1"}).encode() + b"\n")
+    except BrokenPipeError:  # whoever started it is no more
+        return
     if stat.S_ISFIFO(os.fstat(0).st_mode):  # whoever started it holds the other end
         loop.add_reader(0, lambda: os.read(0, 4096) or ended.set())
     await ended.wait()

@@ -252,7 +252,10 @@ async def serve(api: Api, model: str, answers: Path, seed: int, faults: list[str
 
     server = await asyncio.start_server(connected, HOST, 0, backlog=1024)
     url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}{'/v1' if api == 'openai' else ''}"
-    os.write(sys.stdout.fileno(), orjson.dumps({"url": url}) + b"\n")
+    try:
+        os.write(sys.stdout.fileno(), orjson.dumps({"url": url}) + b"\n")
+    except BrokenPipeError:  # whoever started it is no more
+        return
     await running
 
 
