@@ -23,6 +23,20 @@ DRIFT = 0.20  # slower at the end of a run of MAX_BLOCKS
 PREFILL = 0.25  # of a frame's work alone
 MOST_BLOCKS = MAX_BLOCKS + MANY_BLOCKS  # as many as an estimate may ask for
 PILOT_REQUESTS = 5 * BLOCK_FRAMES  # one block of the baseline and of four levels
+SHOWN = {
+    "cells differ by": "{cells_differ:.0%}",
+    "true speed-up": "{truth:.2f} ×",
+    "interval covers": "{covers:.1%}",
+    "its width": "{width:.0%}",
+    "of an oracle's": "{width_of_oracle:.2f} ×",
+    "right step shown": "{right_step:.1%}",
+    "nothing open": "{decided:.1%}",
+    "false claims": "{false_claim:.1%}",
+    "blocks": "{blocks:.1f}",
+    "requests": "{requests:.0f}",
+    "N more blocks settled": "{settled:.0%} of {n_followed:.0f}",
+    "covers then": "{covers_then:.0%}",
+}
 
 
 def draw_work(rng: np.random.Generator, n_runs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,30 +62,21 @@ def draw_blocks(rng: np.random.Generator, n_runs: int, n_blocks: int) -> np.ndar
     return np.take_along_axis(frames, np.argsort(rng.random(frames.shape), axis=-1), axis=-1)
 
 
-def time_cells(
-    rng: np.random.Generator, baseline: np.ndarray, candidate: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Wall clocks of both cells of each block, runs × blocks; answers differ in length from try to try."""
-    baseline = baseline * rng.lognormal(0, 0.15, baseline.shape)
-    waves = candidate * rng.lognormal(0, 0.15, candidate.shape)
-    waves = waves.reshape(*candidate.shape[:-1], -1, WAVE)
-    return baseline.sum(axis=-1), (PREFILL * waves.sum(axis=-1) + waves.max(axis=-1)).sum(axis=-1)
-
-
-def draw_log_ratios(
-    rng: np.random.Generator, truth: float, cells_differ: float, n_runs: int, n_blocks: int = MOST_BLOCKS
-) -> np.ndarray:
+def draw_log_ratios(rng: np.random.Generator, truth: float, cells_differ: float, n_runs: int) -> np.ndarray:
     """Log ratios of wall clocks, runs × blocks; the long-run ratio of both sides' times is ``truth``."""
     works = draw_work(rng, n_runs)
-    walls = []
-    for n_drawn in (100, n_blocks):  # the first hundred show the whole recording five times over
+    walls = []  # of both cells of each block; answers differ in length from try to try
+    for n_drawn in (100, MOST_BLOCKS):  # the first hundred show the whole recording five times over
         frames = draw_blocks(rng, n_runs, n_drawn).reshape(n_runs, -1)
         shown = [np.take_along_axis(work, frames, axis=1).reshape(n_runs, n_drawn, -1) for work in works]
-        walls.append(time_cells(rng, *shown))
-    unscaled = walls[0][0].sum(axis=1) / walls[0][1].sum(axis=1)
-    baseline, candidate = walls[1]
-    later = DRIFT / (2 * MAX_BLOCKS) * np.where(np.arange(n_blocks) % 2, 1, -1)  # who comes second is slower
-    cells = rng.normal(0, cells_differ, (2, n_runs, n_blocks))
+        baseline, candidate = (work * rng.lognormal(0, 0.15, work.shape) for work in shown)
+        waves = candidate.reshape(n_runs, n_drawn, -1, WAVE)
+        wave_walls = PREFILL * waves.sum(axis=-1) + waves.max(axis=-1)
+        walls.append((baseline.sum(axis=-1), wave_walls.sum(axis=-1)))
+    (long_baseline, long_candidate), (baseline, candidate) = walls
+    unscaled = long_baseline.sum(axis=1) / long_candidate.sum(axis=1)
+    later = DRIFT / (2 * MAX_BLOCKS) * np.where(np.arange(MOST_BLOCKS) % 2, 1, -1)  # who is second is slower
+    cells = rng.normal(0, cells_differ, (2, n_runs, MOST_BLOCKS))
     return np.log(baseline / candidate / unscaled[:, None] * truth) + later + cells[0] - cells[1]
 
 
@@ -86,18 +91,16 @@ def measure(log_ratios: np.ndarray, max_blocks: int, measured: int = 0) -> Estim
 
 def simulate(truth: float, cells_differ: float, n_runs: int, seed: int = 0) -> pd.DataFrame:
     """One row a run of the default plan: what it found, and what came of following "N more blocks" once."""
-    rng = np.random.default_rng([seed, round(1000 * truth), round(1000 * cells_differ)])
+    rng, rows = np.random.default_rng([seed, round(1000 * truth), round(1000 * cells_differ)]), []
     drawn = draw_log_ratios(rng, truth, cells_differ, n_runs)
-    rows = []
     for log_ratios in drawn:
         found = measure(log_ratios, MAX_BLOCKS)
         row = {"settled": math.nan, "covers_then": math.nan}
         if not found.decided and found.more_blocks < MANY_BLOCKS:
             followed = measure(log_ratios, MAX_BLOCKS + found.more_blocks, measured=MAX_BLOCKS)
             row = {"settled": followed.decided, "covers_then": followed.low <= truth <= followed.high}
-        oracle = (
-            math.exp(2 * 1.96 * drawn.std() / math.sqrt(found.n_blocks)) - 1
-        )  # knows the spread, looks once
+        # an oracle knows the spread and looks once
+        oracle = math.expm1(2 * 1.96 * drawn.std() / math.sqrt(found.n_blocks))
         row |= {
             "covers": found.low <= truth <= found.high,
             "width": found.high / found.low - 1,
@@ -131,35 +134,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300, help="runs a row")
     n_runs = parser.parse_args().runs
     table = summarize(n_runs)
-    shown = pd.DataFrame(
-        {
-            "cells differ by": table["cells_differ"].map("{:.0%}".format),
-            "true speed-up": table["truth"].map("{:.2f} ×".format),
-            "interval covers": table["covers"].map("{:.1%}".format),
-            "its width": table["width"].map("{:.0%}".format),
-            "of an oracle's": table["width_of_oracle"].map("{:.2f} ×".format),
-            "right step shown": table["right_step"].map("{:.1%}".format),
-            "nothing open": table["decided"].map("{:.1%}".format),
-            "false claims": table["false_claim"].map("{:.1%}".format),
-            "blocks": table["blocks"].map("{:.1f}".format),
-            "requests": table["requests"].map("{:.0f}".format),
-            "N more blocks settled": table.apply("{0[settled]:.0%} of {0[n_followed]:.0f}".format, axis=1),
-            "covers then": table["covers_then"].map("{:.0%}".format),
-        }
-    )
-    print(shown.replace({"nan% of 0": "", "nan%": ""}).to_markdown(index=False, disable_numparse=True))
+    shown = [{head: cell.format(**row) for head, cell in SHOWN.items()} for row in table.to_dict("records")]
+    shown = pd.DataFrame(shown).replace({"nan% of 0": "", "nan%": ""})
+    print(shown.to_markdown(index=False, disable_numparse=True))
     above, below = table[table["beside"] > 1], table[table["beside"] < 1]
     shares = {
         "coverage, lowest row (≥ 93 %)": table["covers"].min(),
         "coverage, highest row (≤ 99.5 %)": table["covers"].max(),
         "false claims 3 % below a threshold, highest row (≤ 2.5 %)": below["false_claim"].max(),
     }
-    for cells_differ, target in ((0.03, "≥ 90 %"), (0.08, "≥ 60 %"), (0.15, "no target")):
-        rows = above[above["cells_differ"] == cells_differ]
-        shares[f"right step 20 % above, cells differ by {cells_differ:.0%} ({target})"] = rows[
-            "right_step"
-        ].min()
-        shares[f"nothing open 20 % above, cells differ by {cells_differ:.0%}"] = rows["decided"].min()
+    for cells_differ, target in zip(CELLS_DIFFER, ("≥ 90 %", "≥ 60 %", "no target"), strict=True):
+        lowest = above[above["cells_differ"] == cells_differ].min()
+        beside = f"20 % above, cells differ by {cells_differ:.0%}"
+        shares[f"right step {beside} ({target})"] = lowest["right_step"]
+        shares[f"nothing open {beside}"] = lowest["decided"]
     print(f"\n{n_runs} runs a row.")
     for name, share in shares.items():
         print(f"- {name}: {share:.1%}")

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from poc_lib.cli import main as run_tool
-from poc_lib.cli import read_arguments as read_tool_arguments
+from poc_lib import cli
 from poc_lib.measure.experiment import run_all
-from poc_lib.reading import validate_params
+from poc_lib.params import validate_params
 from poc_lib.runs import read_events, read_requests, read_run
 from tests.engine.servers import SERVED_NAME, vllm_mlx
 
@@ -32,35 +31,6 @@ TOLERANCE = 0.01  # of the tokens: the most that may differ
 
 def main() -> int:
     """Build the model, serve it twice, run the tool, compare the counters."""
-    args, tool_flags = read_arguments()
-    folder = args.output.resolve()
-    model = args.model_dir or folder.parent / f"random-{args.shape}-{args.bits or 'full'}"
-    if args.model_dir is None:
-        build = [args.engine_python, BUILDER, model, "--model", args.shape]
-        subprocess.run([*map(str, build), *(["--bits", str(args.bits)] if args.bits else [])], check=True)
-    most = str(max(32, *args.levels))
-    many = ["--max-num-seqs", most, "--completion-batch-size", most, *args.candidate_flags]
-    program = [args.engine_python, "-c", SERVE]
-    with (
-        vllm_mlx(model, *many, program=program) as batching,
-        vllm_mlx(model, batching=False, program=program) as simple,
-    ):
-        servers = [
-            {"name": "vllm-mlx", "role": "candidate", "url": batching.url, "concurrency": args.levels},
-            {"name": "vllm-mlx-simple", "role": "baseline", "url": simple.url, "concurrency": [1]},
-        ]
-        words = [json.dumps(server | {"model": SERVED_NAME}) for server in servers]
-        command = ["run", "--output", str(folder), *tool_flags, "--servers", *words]
-        if args.measure_only:
-            asyncio.run(run_all(validate_params(read_tool_arguments(command)[1])))
-        status = 0 if args.measure_only else run_tool(command)
-    table = compare_counters(folder)
-    print(table.to_markdown(index=False))
-    return status or int(not table["agrees"].all())
-
-
-def read_arguments() -> tuple[argparse.Namespace, list[str]]:
-    """The command line; what is not known here goes to the tool, e.g. ``--frames 16 --max_blocks 6``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("output", type=Path, help="the run folder")
     parser.add_argument("--model-dir", type=Path, help="serve this model instead of building a random one")
@@ -70,7 +40,29 @@ def read_arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--candidate-flags", nargs="*", default=[], help="e.g. =--disable-prefix-cache")
     parser.add_argument("--measure-only", action="store_true", help="no notebooks: they come by `report`")
     parser.add_argument("--engine-python", default=sys.executable, help="Python that has vllm-mlx")
-    return parser.parse_known_args()
+    args, tool_flags = parser.parse_known_args()  # what is not known here goes to the tool: --frames 16
+    folder = args.output.resolve()
+    model = args.model_dir or folder.parent / f"random-{args.shape}-{args.bits or 'full'}"
+    if args.model_dir is None:
+        build = [args.engine_python, BUILDER, model, "--model", args.shape]
+        subprocess.run([*map(str, build), *(["--bits", str(args.bits)] if args.bits else [])], check=True)
+    most = str(max(32, *args.levels))
+    many = ["--max-num-seqs", most, "--completion-batch-size", most, *args.candidate_flags]
+    program = [args.engine_python, "-c", SERVE]
+    candidate = vllm_mlx(model, *many, program=program)
+    with candidate as batching, vllm_mlx(model, batching=False, program=program) as simple:
+        servers = [
+            {"name": "vllm-mlx", "role": "candidate", "url": batching.url, "concurrency": args.levels},
+            {"name": "vllm-mlx-simple", "role": "baseline", "url": simple.url, "concurrency": [1]},
+        ]
+        words = [json.dumps(server | {"model": SERVED_NAME}) for server in servers]
+        command = ["run", "--output", str(folder), *tool_flags, "--servers", *words]
+        if args.measure_only:
+            asyncio.run(run_all(validate_params(cli.read_arguments(command)[1])))
+        status = 0 if args.measure_only else cli.main(command)
+    table = compare_counters(folder)
+    print(table.to_markdown(index=False))
+    return status or int(not table["agrees"].all())
 
 
 def compare_counters(folder: Path) -> pd.DataFrame:

@@ -8,8 +8,8 @@ A quarter of the frames look like the one before; a code is missed by one charac
 """
 
 import argparse
+import itertools
 import random
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,9 +45,8 @@ FORMS = (
     "{app} shows {thing}_{n}.py of {project}, where the user is working on {detail}.",
     "A person works on {detail} in the file {thing}_{n}.py ({project}), open in {app}.",
 )
-FIXED = (
-    "description: A blank grey desktop waits for input | activity: other | apps: [Finder] | topics: [desk]"
-)
+SAID = "description: {} | activity: {activity} | apps: [{app}] | topics: [{project}]"
+FIXED = SAID.format("A blank grey desktop waits for input", activity="other", app="Finder", project="desk")
 
 
 @dataclass(frozen=True)
@@ -77,29 +76,12 @@ class World:
     now_s: float = 0.0
 
 
-def draw_world(plan: Plan, seed: int) -> World:
-    """The frames, of which a quarter look and read like the one before, but for a detail."""
-    world = World(plan, seed, random.Random(f"{seed}/{plan}"))
-    pick, look, scene = world.pick, 0, {}
-    for i in range(N_FRAMES):
-        if i % 4 == 3:
-            look, scene = look ^ 1 << pick.randrange(64), scene | {"detail": pick.choice(WORDS["detail"])}
-        else:
-            look, scene = pick.getrandbits(64), {name: pick.choice(words) for name, words in WORDS.items()}
-        world.scenes[f"f{i:03d}"] = scene
-        stored = Reference(pick.choice(FORMS).format(**scene), scene["activity"], (scene["app"],), (), None)
-        world.frames.append(Frame(f"f{i:03d}", float(i), Path(), look=f"{look:016x}", reference=stored))
-    return world
-
-
 def say(world: World, row: dict) -> str:
     """The answer to a request's own image, its code as the reader reads it."""
     scene, pick, code = world.scenes[row["frame_id"]], world.pick, row["code"]
     terse = world.plan.terse and row["role"] == "candidate"
     text = scene["activity"] if terse else pick.choice(FORMS).format(**scene)
-    text = "description: {} | activity: {activity} | apps: [{app}] | topics: [{project}]".format(
-        text, **scene
-    )
+    text = SAID.format(text, **scene)
     if code and pick.random() >= world.plan.reader:
         wrong = pick.sample(range(len(code)), pick.choices((1, 2, 0), (0.6, 0.25, 0.15))[0])
         misread = (pick.choice(ALPHABET.replace(c, "")) if i in wrong else c for i, c in enumerate(code))
@@ -140,16 +122,26 @@ def pick_donor(world: World, cell: list[dict], i: int) -> str | None:
         hit &= row["phase"] == "proof_abort" and i % 3 == 2
     if not hit or plan.fault in ("fixed", "leak"):
         return (cell[i - 1]["request_id"] if plan.fault == "leak" else "none's") if hit else None
-    same = [one for one in world.rows if (one["server"], not one["code"]) == (row["server"], not row["code"])]
+    kind = row["server"], row["code"] is None
+    same = [other for other in world.rows if (other["server"], other["code"] is None) == kind]
     before, wave = same + cell[:i], cell[i - i % level : i - i % level + level]
     others = {"swap": wave if level > 1 else before, "first": before[:1], "previous": before[-1:]}[plan.fault]
-    others = [one["request_id"] for one in others if one["frame_id"] != row["frame_id"]]
+    others = [other["request_id"] for other in others if other["frame_id"] != row["frame_id"]]
     return world.pick.choice(others) if others else None
 
 
 def make_run(plan: Plan, seed: int) -> World:
-    """The rows of a default run."""
-    world = draw_world(plan, seed)
+    """The rows of a default run; every fourth frame looks and reads like the one before, but for a detail."""
+    world = World(plan, seed, random.Random(f"{seed}/{plan}"))
+    pick, look, scene = world.pick, 0, {}
+    for i in range(N_FRAMES):
+        if i % 4 == 3:
+            look, scene = look ^ 1 << pick.randrange(64), scene | {"detail": pick.choice(WORDS["detail"])}
+        else:
+            look, scene = pick.getrandbits(64), {name: pick.choice(words) for name, words in WORDS.items()}
+        world.scenes[f"f{i:03d}"] = scene
+        stored = Reference(pick.choice(FORMS).format(**scene), scene["activity"], (scene["app"],), (), None)
+        world.frames.append(Frame(f"f{i:03d}", float(i), Path(), look=f"{look:016x}", reference=stored))
     for server, level in [("ollama", 1), *(("vllm", level) for level in LEVELS)]:
         for phase in ("pilot", "proof", "proof_abort")[: 3 if plan.fault == "leak" else 2]:
             add_cell(world, server, level, phase, 0)
@@ -169,7 +161,7 @@ def judge_run(plan: Plan, seed: int) -> dict[str, int]:
     rows = rows.astype(dict.fromkeys(("code", "text", "error_class"), "str"))
     answers = judge_answers(rows, world.frames, world.events)
     levels = summarize_levels(answers, {"vllm": CHOSEN, "ollama": 1})
-    blamed = {(one.server, one.level) for one in proof_findings(answers, levels) if one.state == "problem"}
+    blamed = {(f.server, f.level) for f in proof_findings(answers, levels) if f.state == "problem"}
     at = {("vllm", level) for level in LEVELS if plan.fault and plan.level in (None, level)}
     donor = answers["request_id"].map(world.planted)
     hit, proven, signed = donor.notna(), answers["proof"] == "other", answers["sign"] != ""
@@ -193,53 +185,38 @@ def sum_runs(plan: Plan, n_runs: int, jobs: int = 1) -> dict[str, int]:
         return pd.DataFrame(list(found)).sum().to_dict()
 
 
-def planted_rows(n_runs: int, jobs: int) -> Iterator[dict]:
-    """One row a fault, place and reader."""
-    plans = [(name, level, reader) for name in FAULTS for level in (CHOSEN, None) for reader in READERS]
-    for name, level, reader in plans:
-        n = sum_runs(Plan(*FAULTS[name], level, reader), n_runs, jobs)
-        yield {
-            "planted": name,
-            "at": "every level" if level is None else f"{level} in flight",
-            "codes read": f"{reader:.0%}",
-            "proven, of stamped ones hit": of(n["proven"], n["stamped"]),
-            "right donor": of(n["right donor"], n["proven"]),
-            "with a sign, of others hit": of(n["signs"], n["plain"]),
-            "runs found by codes": of(n["by codes"], n_runs),
-            "by codes or signs": of(n["by either"], n_runs),
-            "false proofs": n["false proofs"],
-            "runs blaming elsewhere": n["elsewhere"],
-        }
-
-
-def clean_rows(n_runs: int, jobs: int) -> Iterator[dict]:
-    """Runs in which nothing is planted, with descriptions of a sentence and of one word."""
-    for reader, terse in (*((reader, False) for reader in READERS), (1.0, True)):
-        n = sum_runs(Plan(reader=reader, terse=terse), n_runs, jobs)
-        low, high = binomial_bounds(int(n["elsewhere"]), n_runs)
-        yield {
-            "descriptions": "one word" if terse else "a sentence",
-            "codes read": f"{reader:.0%}",
-            "runs": n_runs,
-            "false proofs": n["false proofs"],
-            "runs with a false alarm": f"{n['elsewhere']} ({low:.1%} to {high:.1%})",
-            "answers with a false sign": n["false signs"],
-        }
-
-
 def of(count: float, n: float) -> str:
     """A count with its share."""
     return f"{count:.0f} of {n:.0f} ({count / n:.0%})" if n else "-"
 
 
 def main() -> None:
+    """Print a table of runs in which nothing is planted, and one of every fault, place and reader."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=40, help="runs of each planted fault, place and reader")
     parser.add_argument("--clean-runs", type=int, default=200, help="runs without a fault, of each reader")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     asked = parser.parse_args()
-    for rows in (clean_rows(asked.clean_runs, asked.jobs), planted_rows(asked.runs, asked.jobs)):
-        print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True), flush=True)
+    clean, planted = [], []
+    for reader, terse in (*((reader, False) for reader in READERS), (1.0, True)):
+        n = sum_runs(Plan(reader=reader, terse=terse), asked.clean_runs, asked.jobs)
+        low, high = binomial_bounds(int(n["elsewhere"]), asked.clean_runs)
+        row = {"descriptions": "one word" if terse else "a sentence", "codes read": f"{reader:.0%}"}
+        row |= {"runs": asked.clean_runs, "false proofs": n["false proofs"]}
+        row |= {"runs with a false alarm": f"{n['elsewhere']} ({low:.1%} to {high:.1%})"}
+        clean.append(row | {"answers with a false sign": n["false signs"]})
+    print(pd.DataFrame(clean).to_markdown(index=False, disable_numparse=True), flush=True)
+    for name, level, reader in itertools.product(FAULTS, (CHOSEN, None), READERS):
+        n = sum_runs(Plan(*FAULTS[name], level, reader), asked.runs, asked.jobs)
+        place = "every level" if level is None else f"{level} in flight"
+        row = {"planted": name, "at": place, "codes read": f"{reader:.0%}"}
+        row |= {"proven, of stamped ones hit": of(n["proven"], n["stamped"])}
+        row |= {"right donor": of(n["right donor"], n["proven"])}
+        row |= {"with a sign, of others hit": of(n["signs"], n["plain"])}
+        row |= {"runs found by codes": of(n["by codes"], asked.runs)}
+        row |= {"by codes or signs": of(n["by either"], asked.runs), "false proofs": n["false proofs"]}
+        planted.append(row | {"runs blaming elsewhere": n["elsewhere"]})
+    print(pd.DataFrame(planted).to_markdown(index=False, disable_numparse=True))
 
 
 if __name__ == "__main__":

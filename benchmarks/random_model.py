@@ -17,6 +17,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models import qwen3
+from mlx_lm.utils import save_model
 from mlx_vlm.models import qwen3_vl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
@@ -24,14 +25,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 WEIGHT_GAIN = 2.0  # deviation x sqrt(inputs) of a matrix: enough that another image gives another answer
 GROUP_WEIGHTS = 64  # that share a scale in quantisation
 MAX_POSITIONS = 262144
-SHARD_BYTES = 2 << 30
 RECORD = "random_model.json"  # written last: what the folder was built as
-MARKS = {
-    "image_pad": "image",
-    "video_pad": "video",
-    "vision_start": "vision_start",
-    "vision_end": "vision_end",
-}
+MARKS = ("image_pad", "video_pad", "vision_start", "vision_end")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|{mark}|>" for mark in MARKS))
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -45,9 +40,9 @@ CHAT_TEMPLATE = """\
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}"""
-HEADS = "num_attention_heads", "num_key_value_heads"
-TEXT_NAMES = "num_hidden_layers", "hidden_size", "intermediate_size", "head_dim", *HEADS
-VISION_NAMES = "depth", "hidden_size", "intermediate_size", "num_heads"
+HEADS = "num_attention_heads num_key_value_heads"
+TEXT_NAMES = f"num_hidden_layers hidden_size intermediate_size head_dim {HEADS}"
+VISION_NAMES = "depth hidden_size intermediate_size num_heads"
 SHAPES = {  # vocabulary, TEXT_NAMES, VISION_NAMES, layers that look deeper, rotary sections, pixels, type
     "tiny": (2048, (4, 256, 512, 64, 4, 2), (2, 64, 128, 4), [0], [12, 10, 10], 65536, mx.float32),
     "tiny-text": (2048, (4, 256, 512, 64, 4, 2), None, [], None, 0, mx.float32),
@@ -78,7 +73,7 @@ def build_model(name: str, out_dir: Path, seed: int = 0, bits: int | None = None
             size = {"shortest_edge": 4096, "longest_edge": pixels}
             cut = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "size": size}
             (folder / "preprocessor_config.json").write_text(json.dumps(cut))
-        write_weights(random_network(name, config, seed, bits), folder)
+        save_model(folder, random_network(name, config, seed, bits), donate_model=True)
         (folder / RECORD).write_text(record)
         folder.rename(out_dir)
 
@@ -110,32 +105,20 @@ def model_config(name: str, bits: int | None) -> dict:
     """Return config.json: Qwen3-VL, or Qwen3 where there is no image part."""
     vocab_size, text_sizes, vision_sizes, deepstack, section, _, _ = SHAPES[name]
     token_id = {token: vocab_size - len(SPECIAL) + i for i, token in enumerate(SPECIAL)}  # the last ones
-    text = dict(zip(TEXT_NAMES, text_sizes, strict=True)) | {
-        "model_type": "qwen3_vl_text",
-        "vocab_size": vocab_size,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 5000000.0,
-        "max_position_embeddings": MAX_POSITIONS,
-        "tie_word_embeddings": True,
-    }
+    common = {"vocab_size": vocab_size, "tie_word_embeddings": True}
+    common |= {"eos_token_id": token_id["<|im_end|>"], "pad_token_id": token_id["<|endoftext|>"]}
+    text = dict(zip(TEXT_NAMES.split(), text_sizes, strict=True)) | common
+    text |= {"rms_norm_eps": 1e-6, "rope_theta": 5000000.0, "max_position_embeddings": MAX_POSITIONS}
+    config = text | {"model_type": "qwen3"}
     if vision_sizes:
-        text["rope_scaling"] = {"type": "default", "mrope_section": section, "mrope_interleaved": True}
-        vision = dict(zip(VISION_NAMES, vision_sizes, strict=True)) | {
-            "model_type": "qwen3_vl",
-            "out_hidden_size": text["hidden_size"],
-            "patch_size": 16,
-            "spatial_patch_size": 16,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "num_position_embeddings": 2304,
-            "deepstack_visual_indexes": deepstack,
-        }
-        config = {"model_type": "qwen3_vl", "text_config": text, "vision_config": vision}
-        config |= {"vocab_size": vocab_size, "tie_word_embeddings": True}
-        config |= {f"{key}_token_id": token_id[f"<|{mark}|>"] for mark, key in MARKS.items()}
-    else:
-        config = text | {"model_type": "qwen3"}
-    config |= {"eos_token_id": token_id["<|im_end|>"], "pad_token_id": token_id["<|endoftext|>"]}
+        rope = {"type": "default", "mrope_section": section, "mrope_interleaved": True}
+        text |= {"model_type": "qwen3_vl_text", "rope_scaling": rope}
+        vision = dict(zip(VISION_NAMES.split(), vision_sizes, strict=True))
+        vision |= {"model_type": "qwen3_vl", "out_hidden_size": text["hidden_size"], "patch_size": 16}
+        vision |= {"spatial_patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2}
+        vision |= {"num_position_embeddings": 2304, "deepstack_visual_indexes": deepstack}
+        config = common | {"model_type": "qwen3_vl", "text_config": text, "vision_config": vision}
+        config |= {f"{mark.removesuffix('_pad')}_token_id": token_id[f"<|{mark}|>"] for mark in MARKS}
     if bits:
         quantization = {"group_size": GROUP_WEIGHTS, "bits": bits, "mode": "affine"}
         config |= {"quantization": quantization, "quantization_config": quantization}
@@ -166,18 +149,6 @@ def random_network(name: str, config: dict, seed: int, bits: int | None) -> nn.M
         mx.eval(quantized.parameters())
         part.update_modules(tree_unflatten([(path, quantized)]))
     return network
-
-
-def write_weights(network: nn.Module, folder: Path) -> None:
-    """Write shards of at most about two GiB; the engines read every *.safetensors, so no index is needed."""
-    shards: list[dict[str, mx.array]] = [{}]
-    for name, array in tree_flatten(network.parameters()):
-        if sum(other.nbytes for other in shards[-1].values()) + array.nbytes > SHARD_BYTES:
-            shards.append({})
-        shards[-1][name] = array
-    for i, shard in enumerate(shards, start=1):
-        path = folder / f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        mx.save_safetensors(str(path), shard, metadata={"format": "mlx"})
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Engine:
-    """The queue, the running wave, the memory and the counters of one simulated server."""
+    """The queue, the running wave, the memory and the counts of one simulated server."""
 
     api: str
     seed: int
@@ -71,7 +71,10 @@ class Engine:
     asked: Counter = field(default_factory=Counter)  # how often about each frame
     first_said: dict[str, str] = field(default_factory=dict)  # the first answer to each prompt
     given_up: list[str] = field(default_factory=list)  # answers whose client went away
-    counters: Counter = field(default_factory=Counter)
+    n_chats: int = 0  # requests that have come
+    n_begun: int = 0  # requests whose wave has begun
+    n_answered: int = 0
+    n_tokens: int = 0  # of all answers
     end: float = float("-inf")  # when the wave before was due to end; -inf: long ago
 
 
@@ -115,14 +118,14 @@ def plan_wave(engine: Engine, start: float, first: float) -> float:
         entry, code = job.sight.result()
         job.keys = (engine.seed, engine.api, entry["frame_id"], engine.asked[entry["frame_id"]])
         engine.asked[entry["frame_id"]] += 1
-        hidden = planted(engine.faults, "unreadable blind", engine.in_flight, *job.keys)
+        hidden = planted(engine.faults, "blind", engine.in_flight, *job.keys)
         job.own = say(entry, job.prompt, None if hidden else code, *job.keys)
         length = len(TOKEN.findall(job.own)) / USUAL_TOKENS
         efforts.append((0.6 + 0.4 * length) * (1 + NOISE * (2 * draw("effort", *job.keys) - 1)))
     wave_s = usual_wave_s(engine, len(wave)) * np.mean(efforts)
-    wave_s *= 1 + DRIFT * (2 * draw(engine.seed, engine.api, engine.counters["begun"] // DRIFT_REQUESTS) - 1)
+    wave_s *= 1 + DRIFT * (2 * draw(engine.seed, engine.api, engine.n_begun // DRIFT_REQUESTS) - 1)
     wave_s *= np.prod([f.amount for f in engine.faults if f.name == "slow" and engine.in_flight >= f.at])
-    engine.counters["begun"] += len(wave)
+    engine.n_begun += len(wave)
     engine.end = start + wave_s
     arrived, longest = max(job.arrived for job in wave), max(len(job.own) for job in wave)
     end = max(engine.end, arrived + LEAST_SHARE * wave_s)

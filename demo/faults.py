@@ -22,8 +22,7 @@ FAULTS = {
     "hang": "half an answer, then nothing, while the connection stays open",
     "error": "HTTP 500 at once",
     "busy": "HTTP 503 at once: another request is served",
-    "unreadable": "the right answer, but its code is not read",
-    "blind": "as unreadable, for every answer",
+    "blind": "the right answer, but its code is not read",
     "slow": "everything takes this many times longer",
     "crash_after": "the process ends when one more than this many requests have come",
 }

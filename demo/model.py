@@ -16,6 +16,7 @@ from poc_lib.client import stamp
 THUMBNAIL = (64, 36)  # px; two screens that differ in one line of text differ in some of them
 SAME_PICTURE = 30e3  # largest sum of squared grey differences between two encodings of one screen
 FRAME_ASPECT = 9 / 16
+LIKENESS = 0.85  # least correlation of a cell with its character; JPEG of quality 80 keeps 0.98
 CODE_MARK, FORM_MARK = "code:", "description:"
 
 # A model at temperature 0.3 says the same in other words: one of each row, drawn anew for every answer.
@@ -59,13 +60,29 @@ def read_knowledge(path: Path) -> Knowledge:
     return Knowledge(entries, np.array(thumbnails, np.int32))
 
 
+def read_strip(image: Image.Image) -> str | None:
+    """Read a stamped image's code by comparing its cells with the drawn characters; None if there is none."""
+    unit = stamp.unit_of(image.width)
+    cells = np.asarray(image.crop((0, 0, stamp.LENGTH * unit, unit)).convert("L"), dtype=float)
+    cells = cells.reshape(unit, stamp.LENGTH, unit).swapaxes(0, 1).reshape(stamp.LENGTH, -1)
+    glyphs = np.stack(
+        [np.asarray(stamp.glyph(character, unit), dtype=float).ravel() for character in stamp.ALPHABET]
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):  # a plain cell is like no character
+        likeness = np.nan_to_num(np.corrcoef(cells, glyphs)[: stamp.LENGTH, stamp.LENGTH :])
+    likeness *= np.sign(likeness.sum())  # light ink correlates positively, dark ink negatively
+    if likeness.max(axis=1).min() < LIKENESS:
+        return None
+    return "".join(stamp.ALPHABET[best] for best in likeness.argmax(axis=1))
+
+
 def look(knowledge: Knowledge, data: bytes, wants_code: bool) -> tuple[dict, str | None]:
     """Recognise the screenshot in an image file's bytes; returns its entry and its code if it is read."""
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in knowledge.entries:
         return knowledge.entries[sha256], None
     image = Image.open(io.BytesIO(data))
-    code = stamp.read_strip(image) if wants_code else None
+    code = read_strip(image) if wants_code else None
     misfit = np.square(knowledge.thumbnails - thumbnail(image)).sum(axis=1)
     if misfit.min() < SAME_PICTURE:
         return list(knowledge.entries.values())[misfit.argmin()], code

@@ -1,7 +1,7 @@
 """A server whose answers are due at exact moments: what a client measures beyond them, it added itself.
 
-``python -m demo.paced --port 0 --ttft_ms 210 --chunks 48 --gap_ms 10`` prints its address as one JSON line
-and serves until it is terminated or, where its standard input is a pipe, until that closes.
+``python -m demo.paced --ttft_ms 210 --chunks 48 --gap_ms 10`` prints its address as one JSON line, answers
+every request alike, and serves until its standard input closes.
 """
 
 import argparse
@@ -9,10 +9,9 @@ import asyncio
 import json
 import os
 import selectors
-import stat
 import sys
 
-_HEAD = "HTTP/1.1 {}\r\ncontent-type: {}\r\n{}\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def _chunk(choices: list[dict], **fields) -> bytes:
@@ -23,7 +22,7 @@ def _chunk(choices: list[dict], **fields) -> bytes:
 def _answer(chunks: int) -> list[bytes]:
     deltas = [{"role": "assistant"}, *({"content": f"word{i} "} for i in range(chunks))]
     parts = [_chunk([{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
-    parts[0] = _HEAD.format("200 OK", "text/event-stream", "transfer-encoding: chunked").encode() + parts[0]
+    parts[0] = HEAD + parts[0]
     parts[-1] += _chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
     parts[-1] += _chunk([], usage={"prompt_tokens": 1000, "completion_tokens": chunks})
     return [*parts[:-1], parts[-1] + b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"]
@@ -52,14 +51,8 @@ class Paced(asyncio.Protocol):
             self.body_left = sum(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
         self.body_left -= len(data)
         if self.body_left <= 0:
-            path, self.head, self.body_left = self.head.split(b" ")[1], b"", None
-            if path.endswith(b"/chat/completions"):
-                self.send(0, self.loop.time())
-                return
-            status = "200 OK" if path == b"/health" else "404 Not Found"
-            body = json.dumps({"status": status, "simulated": True})
-            head = _HEAD.format(status, "application/json", f"content-length: {len(body)}")
-            self.transport.write(f"{head}{body}".encode())
+            self.head, self.body_left = b"", None
+            self.send(0, self.loop.time())
 
     def send(self, part: int, start_s: float):
         self.transport.write(self.parts[part])
@@ -67,23 +60,21 @@ class Paced(asyncio.Protocol):
             self.timer = self.loop.call_at(start_s + self.due_s[part + 1], self.send, part + 1, start_s)
 
 
-async def _serve(port: int, ttft_ms: float, chunks: int, gap_ms: float):
+async def _serve(ttft_ms: float, chunks: int, gap_ms: float):
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     parts, due_s = _answer(chunks), [0.0, *((ttft_ms + gap_ms * i) / 1000 for i in range(chunks))]
-    server = await loop.create_server(lambda: Paced(parts, due_s), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: Paced(parts, due_s), "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     try:
         os.write(sys.stdout.fileno(), json.dumps({"url": f"http://127.0.0.1:{port}/v1"}).encode() + b"\n")
     except BrokenPipeError:  # whoever started it is no more
         return
-    if stat.S_ISFIFO(os.fstat(0).st_mode):  # whoever started it holds the other end
-        loop.add_reader(0, lambda: os.read(0, 4096) or ended.set())
+    loop.add_reader(0, lambda: os.read(0, 4096) or ended.set())  # whoever started it holds the other end
     await ended.wait()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ttft_ms", type=float, default=210)
     parser.add_argument("--chunks", type=int, default=48)
     parser.add_argument("--gap_ms", type=float, default=10)

@@ -82,22 +82,20 @@ class Connection:
             engine.free_since.pop(self, None)
 
     def describe(self, route: str) -> bytes:
-        """What the server says about itself at a route, its numbers filled in; Refusal for an unknown one."""
+        """What the server says about itself at a route; Refusal for an unknown one."""
         engine = self.engine
         engine.end = float("-inf")  # whoever asks this between two requests does not hurry
-        waiting, counters = len(engine.queue), engine.counters.copy()
-        counters.update(running=engine.in_flight - waiting, waiting=waiting)
         said = orjson.loads(ROUTES.replace("MODEL", self.model))[engine.api].get(route)
         if said is None:
             raise Refusal(404, "Not Found")
         if route == "DELETE /v1/cache":
             engine.first_said.clear()
-        numbers = {
-            key: counters[name] for key, name in said.items() if key.startswith(("num_", "total_", "vllm_"))
-        }
-        if route == "GET /metrics":
-            return "".join(f"{name} {number}.0\n" for name, number in numbers.items()).encode()
-        return orjson.dumps(said | numbers)
+        if route == "GET /v1/status":
+            waiting = len(engine.queue)
+            said |= {"num_running": engine.in_flight - waiting, "num_waiting": waiting}
+            said |= {"total_requests_processed": engine.n_answered}
+            said |= {"total_completion_tokens": engine.n_tokens}
+        return orjson.dumps(said)
 
     async def chat(self, raw: bytes) -> None:
         """Stream one answer, or what was planted in its place."""
@@ -112,44 +110,41 @@ class Connection:
                 self.writer.write(head + b"%x\r\n%b\r\n" % (len(data), data))
                 head = b""
         except ConnectionError:
-            engine.counters["cancelled"] += 1
             if job.own and job.ending not in BROKEN.split():
                 engine.given_up.append(job.own)
             raise
         finally:
             engine.in_flight -= 1
         self.writer.write(b"0\r\n\r\n")
-        engine.counters.update(success=1, prompt_tokens=job.prompt_tokens, completion_tokens=len(job.tokens))
+        engine.n_answered += 1
+        engine.n_tokens += len(job.tokens)
 
     def admit(self, raw: bytes) -> tuple[Job, dict]:
         """Read a chat request and queue it; Refusal where the real server refuses, or a fault does."""
         engine = self.engine
-        engine.counters["chats"] += 1
-        n_chats = engine.counters["chats"]
-        if any(fault.name == "crash_after" and n_chats > fault.amount for fault in engine.faults):
+        engine.n_chats += 1
+        if any(fault.name == "crash_after" and engine.n_chats > fault.amount for fault in engine.faults):
             os._exit(3)
-        fault = planted(engine.faults, "error busy", engine.in_flight + 1, engine.seed, n_chats)
+        fault = planted(engine.faults, "error busy", engine.in_flight + 1, engine.seed, engine.n_chats)
         if fault == "error":
             raise Refusal(500, "Internal server error during generation")
         if fault == "busy":
             raise Refusal(503, {"error": "text_generation_busy", "message": "route is busy; retry later"})
         try:
-            body, texts, images = orjson.loads(raw), [], []
-            for message in body["messages"]:
-                images += message.get("images", [])
-                parts = message["content"]
-                for part in parts if isinstance(parts, list) else [{"text": parts}]:
-                    texts += [part["text"]] if "text" in part else []
-                    images += [part["image_url"]["url"].partition(",")[2]] if "image_url" in part else []
-            (image,) = [base64.b64decode(image, validate=True) for image in images]
+            body = orjson.loads(raw)
+            [message] = body["messages"]
+            if engine.api == "openai":
+                text, picture = message["content"]
+                prompt, image = text["text"], picture["image_url"]["url"].partition(",")[2]
+            else:
+                prompt, [image] = message["content"], message["images"]
+            image = base64.b64decode(image, validate=True)
             width, height = Image.open(io.BytesIO(image)).size
-        except (ValueError, KeyError, TypeError, AttributeError, UnidentifiedImageError) as problem:
+        except (ValueError, KeyError, TypeError, UnidentifiedImageError) as problem:
             raise Refusal(400, f"not a prompt with one image: {problem!r}"[:200]) from None
         if body.get("model") != self.model:
-            raise Refusal(
-                404, f"The model `{body.get('model')}` does not exist. Available model: `{self.model}`"
-            )
-        prompt = "\n".join(texts)
+            found = f"The model `{body.get('model')}` does not exist"
+            raise Refusal(404, f"{found}. Available model: `{self.model}`")
         job = Job(
             prompt=prompt,
             max_tokens=body.get("max_tokens") or body.get("options", {}).get("num_predict") or 32768,

@@ -1,27 +1,15 @@
 """From a run folder to everything that is shown of it: the four frames and the verdicts, computed once."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from poc_lib import metrics
+from poc_lib import metrics, runs
 from poc_lib.checks import server_problems
-from poc_lib.labels import label_findings, read_labels
-from poc_lib.params import Params
+from poc_lib.labels import judge_labels
+from poc_lib.params import DEMO, Params
 from poc_lib.records import Finding, Frame, Identity, SetupProblem, Verdict
-from poc_lib.runs import (
-    EDITION,
-    Run,
-    list_runs,
-    read_damage,
-    read_events,
-    read_frames,
-    read_requests,
-    read_run,
-    read_telemetry,
-)
 from poc_lib.telemetry import telemetry_table
 
 
@@ -29,7 +17,7 @@ from poc_lib.telemetry import telemetry_table
 class Analysis:
     """A run as it is shown. The frames' columns are listed in metrics and in a run's tables/README.md."""
 
-    run: Run
+    run: runs.Run
     params: Params
     frames: dict[str, Frame]  # by frame_id, in time order
     events: list[dict]
@@ -38,87 +26,69 @@ class Analysis:
     blocks: pd.DataFrame  # one row a confirmation block and candidate
     findings: list[Finding]  # every judged sentence
     verdicts: list[Verdict]  # one a candidate
-    telemetry: pd.DataFrame
     compared: pd.DataFrame  # metrics.compare_runs' rows: this run and those of compare_with; else empty
 
-    @cached_property
-    def looks(self) -> list[dict]:
-        """The estimate at every look, in order."""
-        return [event for event in self.events if event["event"] == "look"]
 
+def analyse(run: runs.Run | str | Path, params: Params | None = None) -> Analysis:
+    """Compute what is shown of a run, its folder or its run_id. Writes nothing, needs no server.
 
-def analyse(run: Run | str | Path, params: Params | None = None) -> Analysis:
-    """Compute what is shown of a run. Reads its folder, writes nothing, needs no server.
-
-    Args:
-        run: a run, its folder or its run_id.
-        params: what the report's reader set; None: as the run was measured.
+    ``params`` is what the report's reader set; None: as the run was measured.
     """
-    run = run if isinstance(run, Run) else read_run(run)
-    known = {key: value for key, value in run.params.items() if key in Params.model_fields}
-    shown = {} if params is None else {key: getattr(params, key) for key in SHOWN}
-    params = Params.model_construct(**(Params().model_dump() | known | shown))
-    frames, events = read_frames(run), read_events(run)
-    answers = metrics.judge_answers(read_requests(run), frames, events)
-    chosen = {event["server"]: event["level"] for event in events if event["event"] == "chosen"}
-    set_aside = {event["server"]: event["set_aside"] for event in events if event["event"] == "chosen"}
+    run = run if isinstance(run, runs.Run) else runs.read_run(run)
+    asked = run.params if params is None else run.params | params.model_dump(include=SHOWN)
+    is_shown = asked.get("screenshots") or asked.get("database") == DEMO  # the demo's are nobody's
+    params = Params.model_construct(**(asked | {"screenshots": is_shown}))
+    frames, events = {frame.frame_id: frame for frame in runs.read_frames(run)}, runs.read_events(run)
+    answers = metrics.judge_answers(runs.read_requests(run), [*frames.values()], events)
+    choices = {event["server"]: event for event in events if event["event"] == "chosen"}
+    chosen = {server: event["level"] for server, event in choices.items()}
     levels = metrics.summarize_levels(answers, {k: v for k, v in chosen.items() if v}, events)
+
+    roles = {server["name"]: server["role"] for server in run.facts["servers"]}
+    baseline = next((name for name, role in roles.items() if role == "baseline"), "recorded")
+    recorded_s = None if "baseline" in roles.values() else params.recorded_s_per_frame
     problems = server_problems([Identity(**server) for server in run.facts["servers"]])
-    telemetry = telemetry_table(read_telemetry(run))
-    baseline = next((s["name"] for s in run.facts["servers"] if s["role"] == "baseline"), None)
-    recorded = None if baseline else params.recorded_s_per_frame
     verdicts, tables, findings = [], [], list(problems)
-    for name in (s["name"] for s in run.facts["servers"] if s["role"] == "candidate"):
+    for name in [name for name, role in roles.items() if role == "candidate"]:
         blocks = metrics.summarize_blocks(
-            answers, name, chosen.get(name) or 0, baseline or "recorded", chosen.get(baseline) or 1, recorded
+            answers, name, chosen.get(name) or 0, baseline, chosen.get(baseline) or 1, recorded_s
         )
         verdict = metrics.decide(
-            blocks, levels, answers, name, baseline or "recorded", chosen,
+            blocks, levels, answers, name, baseline, chosen,
             max_blocks=params.max_blocks, n_sample=0 if run.facts.get("whole_recording") else len(frames),
-            set_aside=set_aside.get(name, ()), setup=problems, recorded_s_per_frame=recorded,
+            set_aside=choices[name]["set_aside"] if name in choices else (), setup=problems,
+            recorded_s_per_frame=recorded_s,
         )  # fmt: skip
         tables.append(blocks)
         verdicts.append(verdict)
         findings += metrics.criteria(verdict, blocks, levels, answers)
+
     findings += metrics.proof_findings(answers, levels)
     findings += metrics.open_loop_findings(answers, params.slo_ttft_s, params.slo_total_s)
     if params.labels:
-        known = {frame.frame_id: frame for frame in frames}
-        findings += label_findings(answers, read_labels(Path(params.labels).expanduser(), known))
-    findings += metrics.fairness_findings(answers, levels, events, run.facts, telemetry, read_damage(run))
+        findings += judge_labels(Path(params.labels).expanduser(), frames, answers)
+    telemetry, damage = telemetry_table(runs.read_telemetry(run)), runs.read_damage(run)
+    findings += metrics.fairness_findings(answers, levels, events, run.facts, telemetry, damage)
+    compared = pd.DataFrame()
+    if params.compare_with:
+        alone = params.model_copy(update={"compare_with": [], "labels": ""})
+        others = [analyse(runs.read_run(run_id, run.folder.parent), alone) for run_id in params.compare_with]
+        sides = [(other.run.run_id, other.run.facts, other.levels, other.verdicts) for other in others]
+        compared, judged = metrics.compare_runs([(run.run_id, run.facts, levels, verdicts), *sides])
+        findings += judged
     blocks = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    runs = [(run.run_id, run.facts, levels, verdicts)]
-    alone = params.model_copy(update={"compare_with": [], "labels": ""})
-    for other in (analyse(read_run(name, run.folder.parent), alone) for name in params.compare_with):
-        runs.append((other.run.run_id, other.run.facts, other.levels, other.verdicts))
-    compared, judged = metrics.compare_runs(runs) if params.compare_with else (pd.DataFrame(), [])
-    findings += judged
-    return Analysis(
-        run, params, {f.frame_id: f for f in frames}, events, answers, levels, blocks, findings, verdicts,
-        telemetry, compared,
-    )  # fmt: skip
+    return Analysis(run, params, frames, events, answers, levels, blocks, findings, verdicts, compared)
 
 
-SHOWN = [name for name, field in Params.model_fields.items() if field.json_schema_extra["use"] == "shows"]
+SHOWN = {name for name, field in Params.model_fields.items() if field.json_schema_extra["use"] == "shows"}
 
 
-def find_run(params: Params) -> Run:
-    """The run that run_id names, or the newest on the database that the parameters name.
-
-    Raises:
-        SetupProblem: there is none.
-    """
+def find_run(params: Params) -> runs.Run:
+    """The run that run_id names, or the newest on the parameters' database; SetupProblem without any."""
     if params.run_id:
-        return read_run(params.run_id, params.outputs_path)
-    for run in list_runs(params.outputs_path):
-        if run.params["database"] == params.database:
+        return runs.read_run(params.run_id, params.outputs_path)
+    for run in runs.list_runs(params.outputs_path):
+        if run.params.get("database") == params.database:
             return run
-    raise SetupProblem(
-        f"no run on the database '{params.database}' in {params.outputs_path}: measure one with "
-        "benchmark.ipynb, or name it with run_id"
-    )
-
-
-def is_first_edition(run: Run) -> bool:
-    """Whether the run was measured by the first edition, whose blocks decide nothing here."""
-    return run.facts.get("edition") != EDITION
+    where = f"on the database '{params.database}' in {params.outputs_path}"
+    raise SetupProblem(f"no run {where}: measure one with benchmark.ipynb, or name it with run_id")

@@ -1,8 +1,8 @@
 """What machine and which software this is, detected, never typed."""
 
 import platform
+import re
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,15 +13,13 @@ PARTS = ["poc-lib", "httpx", "httptools", "pandas", "scikit-learn", "papermill",
 
 def read_host() -> dict:
     """Chip, GPU, memory (GB), operating system, Python, power source and load of this machine."""
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    battery = psutil.sensors_battery()
     gpus = _command_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    chips = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    if sys.platform == "darwin":
-        chips = [_command_line("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()]
+    chip = _command_line("sysctl", "-n", "machdep.cpu.brand_string")  # macOS
+    if not chip and (cpuinfo := Path("/proc/cpuinfo")).is_file():
+        chip = "".join(re.findall("model name\t: (.+)", cpuinfo.read_text(encoding="utf-8"))[:1])
     return {
-        "chip": chips[0] if chips else platform.processor() or platform.machine(),
+        "chip": chip or platform.processor() or platform.machine(),
         "gpu": ", ".join(gpus.splitlines()) if gpus else None,  # Apple's is part of the chip
         "cores": psutil.cpu_count(logical=True),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
@@ -41,9 +39,8 @@ def read_versions() -> dict[str, str]:
 
 def read_git_commit(folder: Path) -> str | None:
     """The checked-out commit, marked when the tree has changes; None outside a checkout."""
-    commit = _command_line("git", "-C", str(folder), "rev-parse", "--short=12", "HEAD")
-    changed = commit and _command_line("git", "-C", str(folder), "status", "--porcelain")
-    return f"{commit}, with uncommitted changes" if changed else commit
+    how = ("--always", "--exclude=*", "--abbrev=12", "--dirty=, with uncommitted changes")
+    return _command_line("git", "-C", str(folder), "describe", *how)
 
 
 def _command_line(*command: str) -> str | None:

@@ -12,8 +12,6 @@ from poc_lib.records import Frame
 # 95 against 40 at most 4, one line of scrolling 6 in the median; another file in the same editor 14 in the
 # median (95 % at 8 or more), another kind of window 16 or more. So from 10 bits on, a screen is another one.
 LOOKS_DIFFERENT_BITS = 10
-FORMATS = ("JPEG", "PNG", "WEBP")  # of the files that vision servers read
-DRAFT_PX = 128  # enough for the look: a JPEG is decoded at the smallest size that is not below this
 
 
 def look_distance(left: str, right: str) -> int:
@@ -29,12 +27,13 @@ def look_at_image(frame: Frame) -> Frame:
     if frame.image_problem:
         return frame
     try:
-        with frame.image_path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            frame = replace(frame, width=image.width, height=image.height)
-            image.draft("L", (DRAFT_PX, DRAFT_PX))
-            frame = replace(frame, look=str(imagehash.phash(image)))
+        with frame.image_path.open("rb") as file, Image.open(file, formats=("JPEG", "PNG", "WEBP")) as image:
+            width, height = image.size
+            image.draft("L", (128, 128))  # a JPEG is decoded at the smallest size that is not below this
+            look = str(imagehash.phash(image))
             file.seek(0)
-            return replace(frame, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return replace(frame, width=width, height=height, look=look, sha256=sha256)
     except Image.UnidentifiedImageError:
         return replace(frame, image_problem="not a JPEG, PNG or WebP image")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # from Pillow's readers

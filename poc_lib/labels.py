@@ -1,18 +1,14 @@
 """Human labels: what an answer to a frame must contain and must not. They judge where they exist."""
 
-import csv
 from pathlib import Path
 
 import pandas as pd
 
 from poc_lib.records import Finding, Frame, SetupProblem
 from poc_lib.runs import Run, read_frames, replace_file
-from poc_lib.text import csv_cell
+from poc_lib.text import csv_cell, one_line
 
-COLUMNS = ("frame_id", "frame", "stored_description", "must_contain", "must_not_contain")
 N_LABELLED = 15
-SEPARATOR = ";"
-TEMPLATE = "`python -m poc_lib labels` writes a template"
 
 
 def write_label_template(run: Run) -> tuple[Path, int]:
@@ -21,56 +17,38 @@ def write_label_template(run: Run) -> tuple[Path, int]:
     Returns its path and how many frames it names. Words are separated by semicolons.
     """
     path, frames = run.folder / "labels.csv", read_frames(run)
-    chosen = frames[:: max(1, len(frames) // N_LABELLED)][:N_LABELLED]
+    frames = frames[:: max(1, len(frames) // N_LABELLED)][:N_LABELLED]
     if not path.exists():
-        texts = ["" if frame.reference is None else frame.reference.description for frame in chosen]
-        cells = zip((f.frame_id for f in chosen), (f.label for f in chosen), texts, strict=True)
-        table = pd.DataFrame([[*map(csv_cell, row), "", ""] for row in cells], columns=list(COLUMNS))
-        replace_file(path, table.to_csv(index=False).encode())
-    return path, len(chosen)
+        rows = [(f.frame_id, f.label, getattr(f.reference, "description", "")) for f in frames]
+        table = pd.DataFrame(rows, columns=["frame_id", "frame", "stored_description"]).map(csv_cell)
+        replace_file(path, table.assign(must_contain="", must_not_contain="").to_csv(index=False).encode())
+    return path, len(frames)
 
 
-def read_labels(path: Path, frames: dict[str, Frame]) -> dict[str, tuple[list[str], list[str]]]:
-    """The words each labelled frame must and must not have, by frame_id; frames without any are left out.
+def judge_labels(path: Path, frames: dict[str, Frame], answers: pd.DataFrame) -> list[Finding]:
+    """How many answers of each server and level say what the labels ask for and nothing they forbid.
 
-    Raises:
-        SetupProblem: no such file, not such a CSV, or it labels other frames than the run's.
+    SetupProblem where there is no such CSV file, or it labels other frames than the run's.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SetupProblem(f"cannot read labels from {path} ({error}): {TEMPLATE}") from None
-    missing = set(COLUMNS) - {"frame", "stored_description"} - set(rows[0] if rows else COLUMNS)
-    if missing:
-        raise SetupProblem(f"{path} lacks the columns {', '.join(sorted(missing))}: {TEMPLATE}")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = table[["frame_id", "must_contain", "must_not_contain"]]
+    except (OSError, ValueError, KeyError) as error:
+        problem = f"cannot read labels from {path} ({one_line(error)})"
+        raise SetupProblem(f"{problem}: `python -m poc_lib labels` writes a template") from None
     labels = {}
-    for row in rows:
-        must, must_not = (
-            [word.strip().casefold() for word in (row[column] or "").split(SEPARATOR) if word.strip()]
-            for column in ("must_contain", "must_not_contain")
-        )
-        if must or must_not:
-            labels[row["frame_id"].lstrip("'")] = (must, must_not)
+    for frame_id, *cells in table.itertuples(index=False):
+        words = [[word.strip() for word in cell.casefold().split(";") if word.strip()] for cell in cells]
+        if any(words):
+            labels[frame_id.lstrip("'")] = words  # csv_cell put the apostrophe there
     if labels and not labels.keys() & frames.keys():
         raise SetupProblem(f"{path} labels other frames than this run's: write a template for this run")
-    return labels
-
-
-def label_findings(answers: pd.DataFrame, labels: dict[str, tuple[list[str], list[str]]]) -> list[Finding]:
-    """How many answers of each server and level say what the labels ask for and nothing they forbid."""
-    rows = answers[answers["error_class"].isna() & answers["frame_id"].isin(labels)]
-    findings = []
-    for (server, level), group in rows.groupby(["server", "concurrency"]):
-        right = [
-            all(word in text.casefold() for word in labels[frame][0])
-            and not any(word in text.casefold() for word in labels[frame][1])
-            for frame, text in zip(group["frame_id"], group["text"], strict=True)
-        ]
-        share = sum(right) / len(right)
-        count = f"{sum(right)} of {len(right)} answers fit the human labels ({share:.0%})"
-        text = f"{server} at {level} in flight: {count}"
-        findings.append(
-            Finding("labels", "ok" if share > 0.8 else "warning", text, server=server, level=level)
-        )
+    rows, fits, findings = answers[answers["error_class"].isna() & answers["frame_id"].isin(labels)], [], []
+    for frame_id, said in zip(rows["frame_id"], rows["text"].str.casefold(), strict=True):
+        must, must_not = labels[frame_id]
+        fits.append(all(word in said for word in must) and not any(word in said for word in must_not))
+    for (server, level), right in rows.assign(fits=fits).groupby(["server", "concurrency"])["fits"]:
+        text = f"{right.sum()} of {len(right)} answers fit the human labels ({right.mean():.0%})"
+        state = "ok" if right.mean() > 0.8 else "warning"
+        findings.append(Finding("labels", state, f"{server} at {level} in flight: {text}", "", server, level))
     return findings

@@ -1,193 +1,163 @@
-"""Every parameter once: type, default, unit, help, the flag's group, and what it is for."""
+"""Every parameter once: type, default, help, the flag's group and what it is for; and how they are read."""
 
-import hashlib
+import ast
+import difflib
+import json
+import math
 import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from poc_lib.records import Api, Server, SetupProblem
-from poc_lib.text import split_credentials
+from poc_lib.records import Api, Role, Server, SetupProblem
+from poc_lib.text import one_line, split_credentials
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-PROMPTS_DIR = PROJECT_ROOT / "params" / "prompts"
 DEMO = "demo"
 API_KEY_VARIABLE = "POC_API_KEY"
-CONNECT_TIMEOUT_S = 10.0
 STOP_AFTER_FAILURES = 10  # failures in a row that end a cell
-TELEMETRY_EVERY_S = 1.0
-FRAMES_PER_LEVEL = 3  # a block holds at least three waves of its highest level
 
-Use = Literal[
-    "measures",  # another value is another experiment: a run is not continued with it
-    "waits",  # how long something may take
-    "shows",  # what is shown of a run
-    "grows",  # may be raised when a run goes on
-]
-Level = Annotated[int, Field(ge=1, le=512)]
-Rate = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+
+def _login_variable(url: str) -> str:
+    return f"POC_LOGIN_{url.encode().hex()}"
+
+
+def _hide_login(url: Any) -> Any:
+    """A URL's user and password stay in this process's environment: parameters are stored in outputs."""
+    clean, login = split_credentials(url.strip()) if isinstance(url, str) else (url, None)
+    if login:
+        os.environ[_login_variable(clean)] = url.strip()
+    return clean
+
+
+def _read_json(row: Any) -> Any:
+    return json.loads(row) if isinstance(row, str) else row
+
+
+def _check_run_id(run_id: str) -> str:
+    odd = run_id.startswith(".") or any(c in "/\\" or not c.isprintable() for c in run_id)
+    if odd or len(run_id.encode()) > 120:
+        raise ValueError("a plain folder name of at most 120 bytes, without slashes or line breaks")
+    return run_id
+
+
+def _param(group: str, default: Any, description: str, use: str = "measures", **limits: Any) -> Any:
+    """A parameter that ``measures`` (with another value a run is not continued), ``waits`` (how long a thing
+    may take), ``shows`` (what is shown of a run) or ``grows`` (may be raised when a run goes on)."""
+    return Field(default, description=description, json_schema_extra={"group": group, "use": use}, **limits)
+
+
+# The groups of flags that --help shows.
+_frames = partial(_param, "frames")
+_server = partial(_param, "server")
+_experiment = partial(_param, "experiment")
+_report = partial(_param, "report", use="shows")
+_advanced = partial(_param, "advanced")
+
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
-SERVER_KEYS = {"name", "role", "api", "url", "model", "concurrency"}
+Blocks = Annotated[int, Field(ge=0, le=1_000_000_000)]  # what is too many, the plan says
+Level = Annotated[int, Field(ge=1, le=512)]
+Levels = Annotated[list[Level], Field(min_length=1)]
+Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=4096)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Url = Annotated[Text, BeforeValidator(_hide_login)]
+RunId = Annotated[str, AfterValidator(_check_run_id)]
 
 
-def _param(default: Any, group: str, description: str, use: Use = "measures", **limits: Any) -> Any:
-    extra = {"group": group, "use": use}
-    finite = {"allow_inf_nan": False} if isinstance(default, float) else {}
-    return Field(default, description=description, json_schema_extra=extra, **finite, **limits)
+class ServerRow(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
+    """An entry of the parameter ``servers``."""
+
+    name: Name
+    role: Role
+    api: Api = "openai"
+    url: Annotated[Url, Field(min_length=1)]
+    model: Name
+    concurrency: list[Level] = []  # empty: the levels that the parameters give this role
 
 
-def _text(default: str, group: str, description: str, use: Use = "measures", **limits: Any) -> Any:
-    return _param(default, group, description, use, max_length=4096, **limits)
+ServerRows = list[Annotated[ServerRow, BeforeValidator(_read_json)]]
 
 
-class Params(BaseModel):
+class Params(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):
     """The parameters of a run. Descriptions are the help texts of the command line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    database: Text = _frames(DEMO, "path of escribano.db, or 'demo': a generated one")
+    recording: Text = _frames("latest", "'latest', a recording's id, a day or a time window A/B")
+    n_frames: Count = _frames(0, "frames that take part; 0: all usable ones, evenly thinned to 500")
+    image_width: Count = _frames(0, "scale images down to this many pixels; 0: as stored")
+    prompt: Text = _frames("one_line", "a file's name under params/prompts, or a path to a text file")
 
-    database: str = _text(DEMO, "frames", "path of escribano.db, or 'demo': a generated one")
-    recording: str = _text("latest", "frames", "'latest', a recording's id, a day or a time window A/B")
-    n_frames: Count = _param(0, "frames", "frames that take part; 0: all usable ones, evenly thinned to 500")
-    image_width: int = _param(
-        0, "frames", "scale images down to this many pixels; 0: as stored", ge=0, le=16384
-    )
-    prompt: str = _text("one_line", "frames", "a file's name under params/prompts, or a path to a text file")
+    candidate_name: Name = _server("vllm-mlx", "label of the server under test")
+    candidate_api: Api = _server("openai", "'openai' (vllm-mlx, mlx-vlm, LM Studio, …) or 'ollama'")
+    candidate_url: Url = _server(DEMO, "base URL (ends in /v1 for 'openai'), or 'demo': simulated")
+    candidate_model: Name = _server("demo-vlm", "model name exactly as the server serves it")
+    concurrency: Levels = _server([1, 2, 4, 8], "requests in flight, one level each")
+    baseline_name: Name = _server("ollama", "label of the baseline server")
+    baseline_api: Api = _server("ollama", "'ollama' or 'openai'")
+    baseline_url: Url = _server(DEMO, "base URL, 'demo': simulated, or empty: recorded figures only")
+    baseline_model: Text = _server("demo-vlm", "model name exactly as the baseline serves it")
+    baseline_concurrency: Levels = _server([1], "requests in flight at the baseline")
+    servers: ServerRows = _server([], "all servers as a list, in place of the two above")
+    recorded_s_per_frame: Positive = _server(8.0, "seconds a frame, used without baseline_url")
 
-    candidate_name: str = _text("vllm-mlx", "server", "label of the server under test", min_length=1)
-    candidate_api: Api = _param("openai", "server", "'openai' (vllm-mlx, mlx-vlm, LM Studio, …) or 'ollama'")
-    candidate_url: str = _text(DEMO, "server", "base URL (ends in /v1 for 'openai'), or 'demo': simulated")
-    candidate_model: str = _text("demo-vlm", "server", "model name exactly as the server serves it")
-    concurrency: list[Level] = _param(
-        [1, 2, 4, 8], "server", "requests in flight, one level each", min_length=1
+    level: int = _experiment(0, "confirm this level without a pilot; 0: the pilot chooses", ge=0, le=512)
+    pilot_blocks: int = _experiment(1, "pilot blocks of every server and level", ge=1, le=1000)
+    block_frames: Count = _experiment(0, "frames a block; 0: a multiple of every level, at least three waves")
+    max_blocks: Blocks = _experiment(
+        12, "confirmation blocks at most; 0: pilot only, no verdict", use="grows"
     )
-    baseline_name: str = _text("ollama", "server", "label of the baseline server", min_length=1)
-    baseline_api: Api = _param("ollama", "server", "'ollama' or 'openai'")
-    baseline_url: str = _text(DEMO, "server", "base URL, 'demo': simulated, or empty: recorded figures only")
-    baseline_model: str = _text("demo-vlm", "server", "model name exactly as the baseline serves it")
-    baseline_concurrency: list[Level] = _param(
-        [1], "server", "requests in flight at the baseline", min_length=1
-    )
-    servers: list[dict[str, Any]] = _param([], "server", "all servers as a list, in place of the two above")
-    recorded_tok_per_s: float = _param(
-        38.0, "server", "output tok/s, used without baseline_url", gt=0, le=1e6
-    )
-    recorded_s_per_frame: float = _param(
-        8.0, "server", "seconds a frame, used without baseline_url", gt=0, le=1e6
-    )
+    proof_frames: int = _experiment(24, "stamped frames a proof cell; 0: no proof", ge=0, le=100_000)
+    aborts: bool = _experiment(False, "also a proof cell of which a third is given up in mid-stream")
+    open_loop_rates: list[Positive] = _experiment([], "arrivals, as shares of the confirmed frames/s")
+    seed: int = _experiment(0, "seed of everything drawn at random", ge=0, le=2**63 - 1)
+    temperature: float = _experiment(0.3, "sampling temperature", ge=0, le=2)
+    max_tokens: int = _experiment(1024, "output tokens per answer at most", ge=1, le=1_000_000)
 
-    level: int = _param(
-        0, "experiment", "confirm this level without a pilot; 0: the pilot chooses", ge=0, le=512
-    )
-    pilot_blocks: int = _param(1, "experiment", "pilot blocks of every server and level", ge=1, le=1000)
-    block_frames: int = _param(
-        0,
-        "experiment",
-        "frames a block; 0: a multiple of every level, at least 3 × the highest",
-        ge=0,
-        le=1_000_000,
-    )
-    max_blocks: int = _param(
-        12,
-        "experiment",
-        "confirmation blocks at most; 0: pilot only, no verdict",
-        "grows",
-        ge=0,
-        le=1_000_000_000,
-    )
-    proof_frames: int = _param(24, "experiment", "stamped frames a proof cell; 0: no proof", ge=0, le=100_000)
-    aborts: bool = _param(False, "experiment", "also a proof cell of which a third is given up in mid-stream")
-    open_loop_rates: list[Rate] = _param([], "experiment", "arrivals, as shares of the confirmed frames/s")
-    seed: int = _param(0, "experiment", "seed of everything drawn at random", ge=0, le=2**63 - 1)
-    temperature: float = _param(0.3, "experiment", "sampling temperature", ge=0, le=2)
-    max_tokens: int = _param(1024, "experiment", "output tokens per answer at most", ge=1, le=1_000_000)
+    run_id: RunId = _report("", "name of the run folder; empty: a new run, or the newest one to read")
+    outputs_dir: Text = _report("outputs", "folder of all run folders, from the project's root")
+    note: Text = _report("", "a line about this run, shown on top of its report")
+    slo_ttft_s: Seconds = _report(0.0, "open loop: first token within this; 0: no limit")
+    slo_total_s: Seconds = _report(0.0, "open loop: answer within this; 0: no limit")
+    labels: Text = _report("", "CSV file of human labels; empty: none")
+    compare_with: list[str] = _report([], "run ids that the report compares this run with")
+    screenshots: bool = _report(False, "show screenshots in the report (they are private)")
 
-    run_id: str = _text(
-        "", "report", "name of the run folder; empty: a new run, or the newest one to read", "shows"
-    )
-    outputs_dir: str = _text(
-        "outputs", "report", "folder of all run folders, from the project's root", "shows"
-    )
-    note: str = _text("", "report", "a line about this run, shown on top of its report", "shows")
-    slo_ttft_s: float = _param(
-        0.0, "report", "open loop: first token within this; 0: no limit", "shows", ge=0, le=1e6
-    )
-    slo_total_s: float = _param(
-        0.0, "report", "open loop: answer within this; 0: no limit", "shows", ge=0, le=1e6
-    )
-    labels: str = _text("", "report", "CSV file of human labels; empty: none", "shows")
-    compare_with: list[str] = _param([], "report", "run ids that the report compares this run with", "shows")
-    screenshots: bool = _param(False, "report", "show screenshots in the report (they are private)", "shows")
-
-    timeout_s: float = _param(
-        120.0, "advanced", "seconds without a byte that end a request", "waits", gt=0, le=1e6
-    )
-    answer_timeout_s: float = _param(
-        600.0, "advanced", "seconds an answer may take in all", "waits", gt=0, le=1e6
-    )
-    transport: Literal["exact", "httpx"] = _param(
-        "exact", "advanced", "'exact' stamps bytes where the socket delivers them; 'httpx': its own transport"
-    )
-    demo_faults: list[str] = _param(
-        [], "advanced", "faults planted in the simulated candidate, e.g. swap:0.05@8"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_passwords_out(cls, values: Any) -> Any:
-        """A URL's user and password stay in this process's environment: parameters are stored in outputs."""
-        values = dict(values)
-        for key in ("candidate_url", "baseline_url"):
-            if isinstance(values.get(key), str):
-                values[key] = _hide_login(values[key])
-        if isinstance(values.get("servers"), list):
-            values["servers"] = [
-                row | {"url": _hide_login(row["url"])}
-                if isinstance(row, dict) and isinstance(row.get("url"), str)
-                else row
-                for row in values["servers"]
-            ]
-        return values
-
-    @field_validator("run_id")
-    @classmethod
-    def _run_id_is_a_folder_name(cls, run_id: str) -> str:
-        odd = run_id.startswith(".") or any(c in "/\\" or not c.isprintable() for c in run_id)
-        if odd or len(run_id.encode()) > 120:
-            raise ValueError("a plain folder name of at most 120 bytes, without slashes or line breaks")
-        return run_id
+    timeout_s: Positive = _advanced(120.0, "seconds without a byte that end a request", use="waits")
+    answer_timeout_s: Positive = _advanced(600.0, "seconds an answer may take in all", use="waits")
+    transport: Literal["exact", "httpx"] = _advanced("exact", "'exact' stamps at the socket; or 'httpx'")
+    demo_faults: list[str] = _advanced([], "faults planted in the simulated candidate, e.g. swap:0.05@8")
 
     @model_validator(mode="after")
-    def _servers_are_whole(self) -> "Params":
-        for server in self.servers:
-            lacks = sorted({"name", "role", "url", "model"} - server.keys())
-            extra = sorted(map(str, server.keys() - SERVER_KEYS))
-            if lacks or extra:
-                raise ValueError(
-                    "each server has name, role, url, model and may have api, concurrency; this one "
-                    + ", ".join([f"lacks {key}" for key in lacks] + [f"has {key}" for key in extra])
-                )
-        self.server_list()
+    def _servers_are_told_apart(self) -> "Params":
+        names = [server.name for server in self.server_list()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two servers are called '{max(names, key=names.count)}': name them apart")
+        if all(server.role == "baseline" for server in self.server_list()):
+            raise ValueError("no server has the role 'candidate': name the one that is to be judged")
         return self
 
     def server_list(self) -> list[Server]:
-        """The servers of the run, baselines first; without any baseline only candidates.
-
-        Raises:
-            ValueError: a server's name, role, api, url, model or concurrency is none.
-        """
-        flat = [
-            {"role": role, "concurrency": levels}
-            | {key: getattr(self, f"{role}_{key}") for key in ("name", "api", "url", "model")}
-            for role, levels in (("baseline", self.baseline_concurrency), ("candidate", self.concurrency))
+        """The servers of the run, baselines first; without any baseline only candidates."""
+        rows = [row.model_dump() for row in self.servers] or [
+            {key: getattr(self, f"{role}_{key}") for key in ("name", "api", "url", "model")} | {"role": role}
+            for role in ("baseline", "candidate")
+            if getattr(self, f"{role}_url")
         ]
-        servers = [_read_server(row, self) for row in self.servers or flat if self.servers or row["url"]]
-        names = [server.name for server in servers]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two servers are called '{max(names, key=names.count)}': name them apart")
-        if not any(server.role == "candidate" for server in servers):
-            raise ValueError("no server has the role 'candidate': name the one that is to be judged")
-        return sorted(servers, key=lambda server: server.role != "baseline")
+        role_levels = {"baseline": self.baseline_concurrency, "candidate": self.concurrency}
+        for row in rows:
+            levels = row.get("concurrency") or role_levels[row["role"]]
+            levels = [self.level] if self.level and row["role"] == "candidate" else levels
+            row["concurrency"] = tuple(sorted(set(levels)))
+            row["url"] = os.environ.get(_login_variable(row["url"]), row["url"])
+        return sorted((Server(**row) for row in rows), key=lambda server: server.role != "baseline")
 
     @property
     def outputs_path(self) -> Path:
@@ -196,83 +166,140 @@ class Params(BaseModel):
 
     @property
     def frames_per_block(self) -> int:
-        """Frames of one cell: a multiple of every level in use, so that no wave of requests is ragged."""
+        """Frames of one cell: whole waves of every level in use, at least three of the highest; where the
+        levels have no small multiple in common (5, 7, 8), of the highest alone."""
         levels = {level for server in self.server_list() for level in server.concurrency} | {self.level or 1}
-        return self.block_frames or _multiple(levels)
+        least, step = 3 * max(levels), math.lcm(*levels)
+        whole = math.ceil(least / step) * step
+        return self.block_frames or (whole if whole <= 4 * least else least)
 
     def prompt_text(self) -> str:
-        """The prompt sent with every frame.
-
-        Raises:
-            SetupProblem: no such prompt file, or it is empty or not UTF-8.
-        """
-        known = ", ".join(sorted(path.stem for path in PROMPTS_DIR.glob("*.txt")))
-        expected = f"expected one of {known}, or the path of a text file"
+        """The prompt sent with every frame; SetupProblem: no such file, or it is empty or not UTF-8."""
+        folder = PROJECT_ROOT / "params" / "prompts"
         try:
-            named = PROMPTS_DIR / f"{self.prompt}.txt"
-            path = named if "/" not in self.prompt and named.is_file() else Path(self.prompt).expanduser()
-            text = path.read_bytes().decode("utf-8").strip()
-        except UnicodeDecodeError:
-            raise SetupProblem(f"prompt '{self.prompt}' is not UTF-8 text: save it as UTF-8") from None
-        except (OSError, ValueError, RuntimeError):  # ValueError: NUL; RuntimeError: unknown home
-            shown = self.prompt if len(self.prompt) <= 60 else f"{self.prompt[:57]}…"
-            raise SetupProblem(
-                f"no prompt file '{shown}': {expected}; a prompt's text goes into a file"
-            ) from None
-        if not text:
-            raise SetupProblem(f"prompt '{self.prompt}' is empty: {expected}")
-        return text
+            path = folder / f"{self.prompt}.txt"
+            path = path if path.is_file() else Path(self.prompt).expanduser()
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError, RuntimeError):  # ValueError: NUL, not UTF-8; RuntimeError: unknown home
+            text = ""
+        if text:
+            return text
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
+        raise SetupProblem(
+            f"no prompt file '{one_line(self.prompt, 60)}' with UTF-8 text in it: expected one of {known}, "
+            "or a text file's path; a prompt's text goes into a file"
+        )
 
     def api_key(self) -> str | None:
-        """The API key from the environment; never a parameter, since parameters are stored in outputs.
-
-        Raises:
-            SetupProblem: the key has characters that no HTTP header can carry.
-        """
+        """The key from the environment (parameters are stored); SetupProblem: no header can carry it."""
         key = os.environ.get(API_KEY_VARIABLE, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise SetupProblem(
-                f"{API_KEY_VARIABLE} has a line break or a character beyond ASCII: set it again"
-            )
-        return key or None
+        if key.isascii() and key.isprintable():
+            return key or None
+        raise SetupProblem(f"{API_KEY_VARIABLE} has a line break or a character beyond ASCII: set it again")
 
 
-def _read_server(row: dict[str, Any], params: Params) -> Server:
-    name, role, api = row["name"], row["role"], row.get("api", "openai")
-    if not isinstance(name, str) or not name.strip() or len(name) > 200:
-        raise ValueError(f"a server is called {name!r}: expected a text of 1 to 200 characters")
-    if role not in ("candidate", "baseline") or api not in ("openai", "ollama"):
-        found = f"server '{name}' has role {role!r} and api {api!r}"
-        raise ValueError(f"{found}: expected candidate or baseline, and openai or ollama")
-    if not all(isinstance(row[key], str) and row[key].strip() for key in ("url", "model")):
-        raise ValueError(f"server '{name}' has url {row['url']!r} and model {row['model']!r}: expected texts")
-    levels = row.get("concurrency") or (
-        params.concurrency if role == "candidate" else params.baseline_concurrency
-    )
-    if not isinstance(levels, list) or not all(type(level) is int and 1 <= level <= 512 for level in levels):
-        raise ValueError(
-            f"server '{name}' has concurrency {levels!r}: expected a list of 1 to 512, like [1, 4]"
-        )
-    if params.level and role == "candidate":
-        levels = [params.level]
-    url = os.environ.get(_login_variable(row["url"].strip()), row["url"].strip())
-    return Server(name.strip(), role, api, url, row["model"], tuple(sorted(set(levels))))
+def new_run_id(params: Params) -> str:
+    """A fresh run id: where the frames come from and the local time to the second."""
+    prefix = DEMO if params.database == DEMO else "run"
+    return f"{prefix}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
-def _hide_login(url: str) -> str:
-    clean, login = split_credentials(url.strip())
-    if login:
-        os.environ[_login_variable(clean)] = url.strip()
-    return clean
+def validate_params(values: Mapping[str, Any]) -> Params:
+    """Parameters from a mapping; SetupProblem: all that is wrong in it, in one line."""
+    params, problems = sift_params(values)
+    if problems:
+        raise SetupProblem("; ".join(problems))
+    return params
 
 
-def _login_variable(url: str) -> str:
-    return f"POC_LOGIN_{hashlib.sha256(url.encode('utf-8', 'replace')).hexdigest()[:12]}"
+def sift_params(values: Mapping[str, Any]) -> tuple[Params, list[str]]:
+    """Parameters made of what is right in a mapping, and a line about everything that is wrong."""
+    right, problems = dict(values), []
+    while True:
+        try:
+            return Params.model_validate(right), problems
+        except ValidationError as failure:
+            errors = failure.errors()
+        for error in errors:
+            where, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+            if error["type"] == "extra_forbidden":
+                model, kind = (ServerRow, "key of a server") if error["loc"][1:] else (Params, "parameter")
+                problems.append(unknown_name(error["loc"][-1], model.model_fields, kind))
+            elif error["type"] == "missing":
+                problems.append(f"parameter '{where}' is missing")
+            else:
+                found = re.sub(r"//[^/@\s]*@", "//", repr(error["input"]))  # without a password
+                problems.append(
+                    f"parameter '{where}' is {one_line(found, 80)}: {message}" if where else message
+                )
+        wrong = {error["loc"][0] for error in errors if error["loc"]} or set(right)
+        right = {name: value for name, value in right.items() if name not in wrong}
 
 
-def _multiple(levels: set[int]) -> int:
-    """The smallest multiple of all levels that holds three waves of the highest; where the levels have no
-    small one in common (5, 7, 8), the highest level's alone."""
-    lowest, highest = FRAMES_PER_LEVEL * max(levels), 12 * max(levels)
-    fitting = (n for n in range(lowest, highest + 1) if all(n % level == 0 for level in levels))
-    return next(fitting, lowest)
+def unknown_name(name: str, known: Iterable[str], kind: str) -> str:
+    """One line about a name that is none, with the nearest right one."""
+    dashes = "--" if name.startswith("--") else ""
+    near = difflib.get_close_matches(name.lstrip("-"), [word.lstrip("-") for word in known], n=1, cutoff=0.5)
+    hint = f"did you mean '{dashes}{near[0]}'?" if near else "see `python -m poc_lib run --help`"
+    return f"unknown {kind} '{one_line(name, 80)}': {hint}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without silent doubles, in which a date stays the text that was written."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        if doubled := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.YAMLError(f"'{min(doubled)}' is given twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_str)
+
+
+def read_params_file(path: Path | str) -> dict[str, Any]:
+    """The lines of a YAML file, not yet validated; SetupProblem: none is there, or it is not that."""
+    try:
+        path = Path(path).expanduser()
+        path = path if path.is_file() else PROJECT_ROOT / path
+        data = path.read_bytes()
+    except (OSError, ValueError, RuntimeError):  # ValueError: NUL; RuntimeError: unknown home
+        ready = PROJECT_ROOT / "params"
+        raise SetupProblem(f"no params file at {path}: the ready ones lie under {ready}") from None
+    try:
+        if len(data) > 1_000_000:
+            raise ValueError(f"it has {len(data) / 1e6:.0f} MB")
+        values = yaml.load(data, Loader=_Loader) or {}
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits
+        problem = one_line(error, 200)
+        raise SetupProblem(f"{path} is not a YAML file of lines 'name: value' in UTF-8: {problem}") from None
+    return {str(name): value for name, value in values.items()}
+
+
+def params_from_notebook(namespace: Mapping[str, Any]) -> Params:
+    """The parameters of a notebook, whose ``globals()`` these are; SetupProblem: a misspelt or wrong one.
+
+    What papermill's injected cell assigns goes before what the cell that sets ``params_file`` changes, this
+    before the file, and the file before the defaults. Other variables of the notebook never count.
+    """
+    own, injected = set(), set()
+    for source in namespace.get("In", []):
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:  # a cell with shell or magic commands
+            continue
+        targets = [node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                   for node in tree.body if isinstance(node, ast.AnnAssign | ast.Assign)]  # fmt: skip
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        if source.lstrip().startswith("# Parameters"):
+            injected = names - {"params_file"}
+        elif "params_file" in names:
+            own = names - {"params_file"}
+    defaults = {name: field.default for name, field in Params.model_fields.items()}
+    values = read_params_file(namespace["params_file"]) if namespace.get("params_file") else {}
+    for name, value in namespace.items():
+        if name in injected or (name in own and value != defaults.get(name)):
+            values[name] = value
+    return validate_params(values)

@@ -34,7 +34,6 @@ ErrorClass = Literal[
     "empty",  # a finished answer without any text
     "aborted",  # given up by this client on purpose (phase proof_abort)
 ]
-FAILURE_CLASSES: tuple[str, ...] = ErrorClass.__args__
 
 
 class SetupProblem(Exception):
@@ -64,7 +63,6 @@ class Frame:
     timestamp_s: float  # seconds from the recording's start, or Unix seconds for recorder rows
     image_path: Path  # where the image lies now; may not exist (see image_problem)
     recording_id: str | None = None  # None for rows of the always-on recorder
-    captured_at: str | None = None  # ISO time, where known
     width: int | None = None  # pixels of the file itself; None when it cannot be read
     height: int | None = None
     image_problem: str | None = None  # why the image cannot be sent ("missing", "not an image"); None: usable
@@ -102,9 +100,7 @@ class Identity:
     version: str | None = None  # told by the server, else read from its process; None: unknown
     model: str | None = None  # the model that the run asks for
     models: tuple[str, ...] = ()  # every model the server offers
-    details: dict = field(
-        default_factory=dict
-    )  # health answer, digest, quantisation, flags of its process, ...
+    details: dict = field(default_factory=dict)  # health answer, digest, quantisation, flags, ...
     problem: str | None = None  # one line: what was found, expected, and what to do; None: fine
 
 

@@ -1,7 +1,7 @@
 """The one gate for foreign text (answers, errors, names of servers, models, apps, files), and for secrets.
 
-Whatever this project did not write itself passes one of these on its way to HTML, Markdown, CSV, figures and
-file names. Each takes any value and returns harmless text; none raises.
+What this project did not write itself passes here on its way to HTML, Markdown, CSV, figures and file names.
+Each function takes any value and returns harmless text; none raises.
 """
 
 import base64
@@ -11,23 +11,22 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-# Escape sequences of terminals, whole: their letters would stay behind when only the ESC went.
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-# Control characters but tab and line ends; marks that turn the direction of writing; invisible joiners.
+# Escape sequences of terminals, whole: their letters would stay behind when only the ESC went. Control
+# characters but tab and line ends; marks that turn the direction of writing; invisible joiners.
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])"
+    r"|[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
-_LINE_END = re.compile(r"\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 # What acts as markup anywhere, at a line's start, or as a bare link that GitHub would make.
-_MARKUP = re.compile(r"([`*_\[\]|~]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|:(?=//)|(?<=www)\.|@)")
+_MARKUP = re.compile(r"[`*_\[\]|~&<>\\$@]|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|:(?=//)|(?<=www)\.")
+# MathJax finds dollar signs and backslashes only within one text: each becomes an element of its own.
+_ELEMENTS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "<span>&#92;</span>", "$": "<span>&#36;</span>"}
 _USERINFO = re.compile(r"^((?:[a-z][a-z0-9+.-]*:)?//)?([^/?#]*)@", re.IGNORECASE)
 _FORMULA = re.compile(r"(^\s*|[;\t]\s*)(?=[=+\-@;＝＋－＠])")
 
 
 def repair(text: str) -> str:
     """Text that can be stored as UTF-8: halves of surrogate pairs are joined, lone ones become U+FFFD."""
-    if text.isascii():
-        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -36,38 +35,29 @@ def one_line(text: object, limit: int | None = 300) -> str:
 
     Mask secrets before: a cut may leave half of one.
     """
-    shown = str(text).lstrip()
-    if limit is not None:
-        shown = shown[: 20 * limit]  # of an endless text only the beginning is looked at
+    shown = str(text).lstrip()[: limit and 20 * limit]  # of an endless text only the beginning is looked at
     line = " ".join(_visible(shown).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 
 def html(text: object) -> str:
     """Text for an HTML element or a quoted attribute; its line ends stay."""
-    return _html.escape(_visible(str(text)), quote=True)
+    return _html.escape(_visible(str(text)))
 
 
 def markdown(text: object) -> str:
-    """Text on one line that shows as it is: no markup, HTML, table column, link or mathematics comes of it.
-
-    A dollar sign or backslash becomes an element of its own: MathJax finds its marks only within one text.
-    """
-    escaped = _html.escape(_MARKUP.sub(r"\0\1", one_line(text, None)), quote=False)
-    for mark in "\\$":
-        escaped = escaped.replace(mark, f"<span>&#{ord(mark)};</span>")
-    return escaped.replace("\0", "\\")
+    """Text on one line that shows as it is: no markup, HTML, table column, link or formula comes of it."""
+    return _MARKUP.sub(lambda found: _ELEMENTS.get(found[0], f"\\{found[0]}"), one_line(text, None))
 
 
 def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula, nor for two cells or rows; numbers stay numbers.
 
-    An apostrophe goes before = + - @ and ; at the start, and after every ; where a spreadsheet with another
-    separator than the comma would begin a cell. Line ends become spaces.
+    An apostrophe goes before = + - @ ; at its start and after ; or tab, where a spreadsheet may begin a cell.
     """
     if not isinstance(value, str):
         return value
-    return _FORMULA.sub(r"\1'", _LINE_END.sub(" ", _visible(value)))
+    return _FORMULA.sub(r"\1'", _visible(value).replace("\n", " "))
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
@@ -89,8 +79,7 @@ def split_credentials(url: str) -> tuple[str, str | None]:
 def authorize(url: str, api_key: str | None) -> tuple[str, dict[str, str]]:
     """A clean URL and its headers: its own user and password go before the key, which all servers share."""
     url, header = split_credentials(url)
-    key = "".join((api_key or "").split()).encode("ascii", "replace").decode()  # a header can hold no more
-    header = header or (f"Bearer {key}" if key else None)
+    header = header or (f"Bearer {api_key}" if api_key else None)
     return url, {"authorization": header} if header else {}
 
 
@@ -112,4 +101,4 @@ def safe_name(text: object) -> str:
 
 
 def _visible(text: str) -> str:
-    return _LINE_END.sub("\n", _UNSEEN.sub("", _TERMINAL.sub("", repair(text))))
+    return "\n".join(_UNSEEN.sub("", repair(text)).splitlines())

@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from poc_lib.client.stamp import stamp_image
 
 ROOT = Path(__file__).parent.parent
 PROMPT = (ROOT / "params" / "prompts" / "one_line.txt").read_text()
+MODEL = "demo-vlm"
 CHAT = {"openai": "/chat/completions", "ollama": "/api/chat"}
 
 
@@ -51,22 +52,29 @@ def stamped(i, code):
     return encoded(Image.open(BytesIO(screenshots()[i])), code)
 
 
+@contextmanager
+def running(api="openai", **options):
+    """A running server."""
+    server = start(api, MODEL, demo().answers, **options)
+    try:
+        yield server
+    finally:
+        stop(server)
+
+
 @asynccontextmanager
 async def serving(api="openai", **options):
     """A client of a running server."""
-    server = start(api, "demo-vlm", demo().answers, **options)
-    try:
+    with running(api, **options) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
             yield client
-    finally:
-        stop(server)
 
 
 def chat_body(api, image, prompt=PROMPT):
     picture = base64.b64encode(image).decode()
     parts = [{"text": prompt}, {"image_url": {"url": f"data:image/jpeg;base64,{picture}"}}]
     message = {"content": parts} if api == "openai" else {"content": prompt, "images": [picture]}
-    more = {"model": "demo-vlm", "stream": True, "stream_options": {"include_usage": True}}
+    more = {"model": MODEL, "stream": True, "stream_options": {"include_usage": True}}
     return {"messages": [message | {"role": "user"}]} | more
 
 

@@ -12,26 +12,15 @@ from poc_lib.params import Params
 from poc_lib.records import Finding, Frame, Reference, Reply
 from poc_lib.runs import Run
 
-SEEN = (
-    "Editing parser.py in VS Code while a test fails",
-    "Reading the pandas changelog in Chrome",
-    "Running pytest in a terminal",
-    "Writing to Ada in Mail about the release",
-)
-SAID = (
-    "Editing parser.py in VS Code, one test fails",
-    "Reading release notes of pandas in Chrome",
-    "Running pytest in iTerm, two failures",
-    "Writing a mail to Ada on the release",
-)
+SHOWN = {  # what the app stored about a frame -> what the servers say of it
+    "Editing parser.py in VS Code while a test fails": "Editing parser.py in VS Code, one test fails",
+    "Reading the pandas changelog in Chrome": "Reading release notes of pandas in Chrome",
+    "Running pytest in a terminal": "Running pytest in iTerm, two failures",
+    "Writing to Ada in Mail about the release": "Writing a mail to Ada on the release",
+}
+SEEN, SAID = list(SHOWN), list(SHOWN.values())
 ALONE_S, PREFILL_S = 0.40, 0.12
-GAIN = {
-    1: 1.2,
-    2: 1.8,
-    4: 2.4,
-    8: 3.2,
-    16: 3.3,
-}  # throughput of the candidate, as a multiple of the baseline's
+GAIN = {1: 1.2, 2: 1.8, 4: 2.4, 8: 3.2, 16: 3.3}  # the candidate's frames/s; those of the baseline: 1
 CODES = "ACEFHJKLMNPRTUVWXY34679"
 
 
@@ -92,46 +81,38 @@ def analysis_of(
     requests: pd.DataFrame, frames: list[Frame], folder: Path | None = None, **params: object
 ) -> SimpleNamespace:
     """What analysis.analyse gives for these requests; the chosen levels are those that were confirmed."""
-    cell = ["server", "concurrency", "phase", "block", "sitting"]
-    cells = requests[cell].drop_duplicates().to_dict("records")
-    events = [{"event": "cell_ended", "not_sent": 0, **each} for each in cells]
+    cells = requests[["server", "concurrency", "phase", "block", "sitting"]].drop_duplicates()
+    events = [{"event": "cell_ended", "not_sent": 0, **cell} for cell in cells.to_dict("records")]
     answers = metrics.judge_answers(requests, frames, events)
-    confirmed = answers[answers["phase"] == "confirm"]
-    chosen = {
-        server: int(level) for server, level in confirmed.groupby("server")["concurrency"].max().items()
-    }
+    chosen = answers[answers["phase"] == "confirm"].groupby("server")["concurrency"].max()
+    chosen = chosen.astype(int).to_dict()
     levels = metrics.summarize_levels(answers, chosen)
-    baseline = next(iter(answers.loc[answers["role"] == "baseline", "server"]), "ollama")
-    verdicts, tables, findings = [], [], []
-    for name in sorted(set(answers.loc[answers["role"] == "candidate", "server"])):
-        blocks = metrics.summarize_blocks(
-            answers, name, chosen.get(name, 0), baseline, chosen.get(baseline, 1)
-        )
+    servers = answers.groupby("server", sort=False)[["role", "simulated"]].first()
+    baseline = next(iter(servers.index[servers["role"] == "baseline"]), "ollama")
+    verdicts, tables, findings, looks = [], [pd.DataFrame()], [], []
+    for name in sorted(servers.index[servers["role"] == "candidate"]):
+        pair = name, chosen.get(name, 0), baseline, chosen.get(baseline, 1)
+        blocks = metrics.summarize_blocks(answers, *pair)
         verdict = metrics.decide(blocks, levels, answers, name, baseline, chosen, max_blocks=12)
         findings += metrics.criteria(verdict, blocks, levels, answers)
         verdicts.append(verdict)
         tables.append(blocks)
+        for n in range(4, len(blocks) + 1, 2):
+            found = metrics.estimate(blocks["log_ratio"].head(n), 12)
+            look = {"event": "look", "candidate": name, "n_blocks": n, "decided": found.decided}
+            looks.append(look | {"speedup": found.speedup, "low": found.low, "high": found.high})
     findings += metrics.proof_findings(answers, levels)
     findings.append(Finding("fairness", "note", "Answers are equally long: 30 tokens both."))
-    findings.append(
-        Finding("instrument", "warning", "The client added 9 % to the first token.", "Use another machine.")
-    )
-    blocks = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    looks = []
-    for n in range(4, len(blocks) + 1, 2):
-        found = metrics.estimate(blocks["log_ratio"].head(n), 12)
-        look = {"event": "look", "candidate": verdicts[0].candidate, "n_blocks": n, "decided": found.decided}
-        looks.append(look | {"speedup": found.speedup, "low": found.low, "high": found.high})
-    servers = answers.groupby("server", sort=False)[["role", "simulated"]].first()
+    added = "The client added 9 % to the first token."
+    findings.append(Finding("instrument", "warning", added, "Use another machine."))
     facts = {"created_at": "2026-11-27T09:00:00+00:00", "edition": 2, "host": {"chip": "Example CPU"}}
-    facts["servers"] = [
-        {"name": name, "version": "0.6.0", **row} for name, row in servers.to_dict("index").items()
-    ]
+    facts["servers"] = servers.assign(version="0.6.0").rename_axis("name").reset_index().to_dict("records")
     facts["params"] = Params(run_id="example").model_dump()
     return SimpleNamespace(
         run=Run(folder or Path("example"), facts), params=Params(**params), events=events + looks,
-        looks=looks, frames={frame.frame_id: frame for frame in frames}, answers=answers, levels=levels,
-        blocks=blocks, findings=findings, verdicts=verdicts, telemetry=None, compared=pd.DataFrame(),
+        frames={frame.frame_id: frame for frame in frames}, answers=answers, levels=levels,
+        blocks=pd.concat(tables, ignore_index=True), findings=findings, verdicts=verdicts,
+        telemetry=None, compared=pd.DataFrame(),
     )  # fmt: skip
 
 

@@ -7,39 +7,13 @@ from typing import Any
 
 from PIL import Image
 
+from poc_lib.params import PROJECT_ROOT
+
 NOON = 1_795_176_000.0  # 2026-11-20T12:00:00Z
 DAY = "2026-11-20T00:00Z/2026-11-21T00:00Z"  # around it
 
-# The columns of each table at migration 24, in the app's order.
-TABLES = {
-    "_schema_version": "version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT (datetime('now'))",
-    "recordings": """
-        id TEXT PRIMARY KEY, video_path TEXT, audio_mic_path TEXT, audio_system_path TEXT,
-        duration REAL NOT NULL, captured_at TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'raw',
-        processing_step TEXT, source_type TEXT NOT NULL, source_metadata TEXT, error_message TEXT,
-        created_at TEXT NOT NULL DEFAULT (datetime('now')),
-        updated_at TEXT NOT NULL DEFAULT (datetime('now'))""",
-    "frames": """
-        id TEXT PRIMARY KEY, display_id TEXT NOT NULL, captured_at TEXT NOT NULL, timestamp REAL NOT NULL,
-        image_path TEXT NOT NULL, phash TEXT, width INTEGER, height INTEGER, analyzed INTEGER DEFAULT 0,
-        processing_lock_id TEXT, processing_started_at TEXT, retry_count INTEGER DEFAULT 0, failed_at TEXT,
-        created_at TEXT DEFAULT (datetime('now'))""",
-    "observations": """
-        id TEXT PRIMARY KEY, recording_id TEXT REFERENCES recordings(id) ON DELETE CASCADE,
-        frame_id TEXT REFERENCES frames(id), type TEXT NOT NULL, timestamp REAL NOT NULL, end_timestamp REAL,
-        image_path TEXT, ocr_text TEXT, vlm_description TEXT, vlm_raw_response TEXT, activity_type TEXT,
-        apps TEXT, topics TEXT, text TEXT, audio_source TEXT, audio_type TEXT, embedding BLOB,
-        created_at TEXT NOT NULL DEFAULT (datetime('now')), vlm_stats TEXT, tb_id TEXT""",
-    "processing_runs": """
-        id TEXT PRIMARY KEY, recording_id TEXT NOT NULL REFERENCES recordings(id), run_type TEXT NOT NULL,
-        status TEXT NOT NULL DEFAULT 'running', started_at TEXT NOT NULL, completed_at TEXT,
-        total_duration_ms INTEGER, error_message TEXT, metadata TEXT""",
-    "processing_stats": """
-        id TEXT PRIMARY KEY, run_id TEXT NOT NULL REFERENCES processing_runs(id) ON DELETE CASCADE,
-        phase TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'running', started_at TEXT NOT NULL,
-        completed_at TEXT, duration_ms INTEGER, items_total INTEGER, items_processed INTEGER,
-        metadata TEXT""",
-}
+# The tables at migration 24.
+SCHEMA = (PROJECT_ROOT / "demo" / "escribano.sql").read_text(encoding="utf-8").partition("\n\n")[0]
 # What a migration added: an older file lacks it.
 LATER = {17: "tb_id", 16: "vlm_stats", 15: "frame_id", 6: "vlm_raw_response", 3: "activity_type apps topics"}
 LATER_TABLES = {14: "frames", 5: "processing_stats processing_runs"}
@@ -52,20 +26,13 @@ class RawText(bytes):
 def make_database(path: Path, version: int = 24) -> Path:
     """An empty database as the app had it after migration ``version``; closed, so nothing lies beside it."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        for name, columns in TABLES.items():
-            connection.execute(f"CREATE TABLE {name} ({columns})")
+        connection.executescript(SCHEMA)
         for added, columns in LATER.items():
             for column in columns.split() if version < added else ():
                 connection.execute(f"ALTER TABLE observations DROP COLUMN {column}")
         for added, tables in LATER_TABLES.items():
             for table in tables.split() if version < added else ():
                 connection.execute(f"DROP TABLE {table}")
-        connection.executemany(
-            "INSERT INTO _schema_version (version) VALUES (?)", [(n + 1,) for n in range(version)]
-        )
-        connection.execute(f"PRAGMA user_version = {version if version >= 14 else 0}")
-        connection.commit()
     return path
 
 

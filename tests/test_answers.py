@@ -1,33 +1,25 @@
 """Reading the app's one line, flags of health, and which cells are complete."""
 
-import time
-
 import pytest
 
-from poc_lib.metrics import COLUMNS, judge_answers, mark_complete, parse_answer, strip_thinking
+from poc_lib.metrics import COLUMNS, ParsedAnswer, judge_answers, mark_complete, parse_answer, strip_thinking
 from poc_lib.metrics.answers import is_looping
 from poc_lib.records import Frame, Reference
 from tests.rows import OLLAMA, rows_of
 
 LINE = "description: Editing parser.py | activity: coding | apps: [VS Code, Terminal] | topics: [parsing]"
-NOTHING = (None,) * 5 + (False,)
-WHOLE = ("Editing parser.py", "coding", ("VS Code", "Terminal"), ("parsing",), None, True)
-
-
-def fields(**changes):
-    """What LINE says, with changes."""
-    names = ("description", "activity", "apps", "topics", "code", "well_formed")
-    return tuple((dict(zip(names, WHOLE, strict=True)) | changes).values())
+WHOLE = ParsedAnswer("Editing parser.py", "coding", ("VS Code", "Terminal"), ("parsing",), None, True)
+NOTHING = ParsedAnswer(*[None] * 5, False)
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
         (LINE, WHOLE),
-        (f"{LINE} | code: CH7K4M", fields(code="CH7K4M")),
+        (f"{LINE} | code: CH7K4M", WHOLE._replace(code="CH7K4M")),
         (f"```text\n{LINE}\n```", WHOLE),
         (f"<think>description: a trap | activity: other</think>\n{LINE}", WHOLE),
-        (f"so the line is…</think>{LINE}", WHOLE),
+        (f"so the line is…</THINKING>{LINE}", WHOLE),
         (f"{LINE}<think>was that right?", WHOLE),
         (LINE.replace("description:", "**Description:**").replace("| activity:", "| **Activity**:"), WHOLE),
         (LINE.replace(" | ", "\n"), WHOLE),
@@ -35,17 +27,23 @@ def fields(**changes):
         (LINE.replace(" | ", "｜").replace(": ", "："), WHOLE),
         (LINE.replace("[VS Code, Terminal]", '["VS Code", "Terminal"]'), WHOLE),
         (LINE.replace("[VS Code, Terminal]", "VS Code, Terminal"), WHOLE),
+        (LINE.replace("[VS Code, Terminal]", "\n- VS Code\n- Terminal"), WHOLE),
+        (LINE.replace("[parsing]", "[a [b], c] etc."), WHOLE._replace(topics=("a [b]", "c"))),
+        (LINE.replace("Editing parser.py", '"Editing parser.py"'), WHOLE),
         (LINE.replace("coding", "Coding (in Python)"), WHOLE),
         (f"{LINE}\n{LINE}\ndescription: Editing", WHOLE),
-        (LINE.replace("parser.py", "a | b.py"), fields(description="Editing a | b.py")),
-        (LINE.replace("[parsing]", "[none]"), fields(topics=())),
-        (LINE.replace("[parsing]", "[parsing, read"), fields(topics=("parsing", "read"), well_formed=False)),
-        (LINE.replace("coding", "knitting"), fields(activity="knitting", well_formed=False)),
-        (LINE.replace("activity: coding | ", ""), fields(activity=None, well_formed=False)),
+        (LINE.replace("parser.py", "a | b.py"), WHOLE._replace(description="Editing a | b.py")),
+        (LINE.replace("[parsing]", "[none]"), WHOLE._replace(topics=())),
+        (
+            LINE.replace("[parsing]", "[parsing, read"),
+            WHOLE._replace(topics=("parsing", "read"), well_formed=False),
+        ),
+        (LINE.replace("coding", "knitting"), WHOLE._replace(activity="knitting", well_formed=False)),
+        (LINE.replace("activity: coding | ", ""), WHOLE._replace(activity=None, well_formed=False)),
         (
             '{"description": "Editing parser.py", "activity": "coding", "apps": ["VS Code", "Terminal"],'
             ' "topics": "parsing"}',
-            fields(well_formed=False),
+            WHOLE._replace(well_formed=False),
         ),
         ("An editor is open.", NOTHING),
         ("<think>description: never finished", NOTHING),
@@ -56,22 +54,20 @@ def fields(**changes):
     ],
 )
 def test_what_can_be_read_of_an_answer_is_read(answer, expected):
-    assert tuple(parse_answer(answer)) == expected
+    assert parse_answer(answer) == expected
 
 
 @pytest.mark.parametrize(
     "piece", ["“", '"', "<think>", "</think>", "|description:", "\n* ", "[", "activity :", "`", "| apps: ["]
 )
-def test_endless_answers_are_read_in_linear_time(piece):
-    started = time.perf_counter()
+def test_endless_answers_are_read_in_linear_time(piece):  # in quadratic time it takes hours
     for start in ("", "description: a | apps: ["):
         parse_answer(start + piece * (400_000 // len(piece)))
-    assert time.perf_counter() - started < 10  # quadratic reading takes minutes
 
 
 def test_thinking_is_no_part_of_an_answer_wherever_it_stands():
-    assert strip_thinking("a<think>b</think>c<THINKING>d</THINKING>e") == "ace"
-    assert strip_thinking("so…</think>a<think>") == "a"
+    assert strip_thinking("a<think>b</think>c<THINKING>d</THINKING>e<think>f") == "ace"
+    assert strip_thinking("so…</Thinking>a") == "a"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +77,6 @@ def test_thinking_is_no_part_of_an_answer_wherever_it_stands():
         ("", False),
         ("the cat sat on the mat and the dog sat on the rug while it rained", False),
         ("He edits parser.py. " + "open the file and " * 20, True),
-        ("one two three four five six seven again again again", True),
         ("ab" * 200, True),
     ],
 )
@@ -102,18 +97,13 @@ def test_the_answers_frame_has_its_columns_and_one_row_a_request_of_the_experime
 def test_a_failed_request_is_scored_with_nothing_and_flagged_with_nothing():
     reference = Reference("Editing parser.py", "coding", ("VS Code",), ("parsing",), None)
     frames = [Frame("f1", 0.0, None, reference=reference)]
-    failure = {"error_class": "truncated", "finish_reason": "length", "text": "aa " * 200}
+    failure = {"error_class": "truncated", "finish_reason": "length", "text": LINE + " aa" * 200}
     rows = rows_of({"text": LINE}, {"text": LINE, "finish_reason": "length"}, failure)
     good, cut, failed = judge_answers(rows, frames, []).itertuples()
-    assert [good.ref_ratio, good.activity_agrees, good.apps_jaccard, good.off_format] == [
-        1.0,
-        1.0,
-        0.5,
-        False,
-    ]
+    assert [good.ref_ratio, good.activity_agrees] == [1.0, 1.0]
     assert (good.cut, cut.cut, failed.cut) == (False, True, False)
     assert failed.ref_ratio != failed.ref_ratio
-    assert [failed.looping, failed.off_format, failed.well_formed] == [False] * 3
+    assert [good.well_formed, failed.well_formed, failed.looping] == [True, False, False]
     assert (failed.sign, failed.proof) == ("", "")
 
 
@@ -128,7 +118,8 @@ def events_of(*cells: dict) -> list[dict]:
     return events
 
 
-BLOCK = {"phase": "confirm"}
+FIRST_EDITION = {"position": -1, "phase": "measure"}
+BLOCK, FASTER = {"phase": "confirm"}, {"phase": "confirm", "concurrency": 8}
 PAIR = [BLOCK, BLOCK, BLOCK | OLLAMA, BLOCK | OLLAMA]
 AGAIN = [{"sitting": 1, "position": position} for position in (0, 1)]
 UNITS = {
@@ -140,6 +131,11 @@ UNITS = {
     "measured again whole": ([{}, *AGAIN], [{"ended": False}, {"sitting": 1}], [False, True, True]),
     "of two whole attempts the last": ([{}, {}, *AGAIN], [{}, {"sitting": 1}], [False, False, True, True]),
     "a whole block": (PAIR, [BLOCK, BLOCK | OLLAMA], [True] * 4),
+    "a block again at another level": (
+        [*PAIR[:2], *(FASTER | again for again in AGAIN)],
+        [BLOCK, FASTER | {"sitting": 1}],
+        [False, False, True, True],
+    ),
     "a block against recorded figures": (PAIR[:2], [BLOCK], [True] * 2),
     "a block whose baseline never came": ([*PAIR[:2], OLLAMA], [BLOCK, OLLAMA], [False] * 3),
     "a block cut in its second cell": (PAIR, [BLOCK, BLOCK | OLLAMA | {"ended": False}], [False] * 4),
@@ -148,12 +144,8 @@ UNITS = {
         [BLOCK, PAIR[2] | {"sitting": 1}],
         [False] * 4,
     ),
-    "first edition, one sitting": ([{"position": -1, "phase": "measure"}] * 2, [], [True, True]),
-    "first edition, interrupted": (
-        [{"position": -1, "phase": "measure", "sitting": sitting} for sitting in (0, 1)],
-        [],
-        [False, False],
-    ),
+    "first edition, one sitting": ([FIRST_EDITION] * 2, [], [True, True]),
+    "first edition, interrupted": ([FIRST_EDITION, FIRST_EDITION | {"sitting": 1}], [], [False, False]),
 }
 
 

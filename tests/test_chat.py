@@ -10,8 +10,8 @@ import orjson
 import pytest
 from PIL import Image
 
+from demo.model import read_strip
 from poc_lib.client import Sending, open_client, prepare_request, send_request
-from poc_lib.client.stamp import read_strip
 from poc_lib.records import Frame, SetupProblem
 from tests import wire
 from tests.wire import ANSWERS, CELL, DONE, KEEP_OPEN, KEY, OK_HEAD, OPENAI_ANSWER, TEXT, raw_server, response
@@ -53,11 +53,16 @@ async def test_an_answer_becomes_a_row_that_says_where_it_belongs(api, transport
     assert 0 <= reply.headers_s <= reply.ttft_s <= reply.arrivals_s[-1] + 1e-5 <= reply.total_s + 2e-5
     assert len(reply.arrivals_s) == 2
     assert reply.arrivals_s == [round(arrival_s, 5) for arrival_s in reply.arrivals_s]
-    assert (reply.request_id, reply.frame_id, reply.http_status) == (PLACE, "f1", 200)
-    assert [getattr(reply, name) for name in ("server", "role", "phase", "concurrency", "block")] == [
-        CELL.server, CELL.role, CELL.phase, 4, 1]  # fmt: skip
-    place = reply.sitting, reply.slot, reply.position, reply.simulated, reply.in_flight
-    assert place == (2, 3, 17, True, 4)
+    place = {
+        "request_id": PLACE,
+        "frame_id": "f1",
+        "http_status": 200,
+        "sitting": 2,
+        "slot": 3,
+        "position": 17,
+    }
+    place |= asdict(CELL) | {"simulated": True, "in_flight": 4}
+    assert {name: getattr(reply, name) for name in place} == place
     assert reply.start_s > 0
     assert orjson.dumps(asdict(reply))
 
@@ -67,15 +72,12 @@ ENDS = {
     "wrong path": ([response(404, b"no")], "http_status", "HTTP 404: no"),
     "redirected": ([response(307, b"", b"location: http://b/v1")], "http_status", "redirected to http://b/v1"),
     "not the API": ([OK_HEAD, b"<html>"], "malformed", "<html>"),
-    "not HTTP": ([b"220 mail.example ESMTP\r\n\r\n"], "malformed", ""),
     "an error in a stream": ([OK_HEAD, wire.sse({"error": "oops"})], "server_error", "oops"),
     "no text": ([OK_HEAD, wire.sse(wire.delta("stop")), DONE], "empty", "without any text"),
     "cut": ([OK_HEAD, AN, wire.ABORT], "truncated", ""),
     "closed": ([OK_HEAD, AN], "truncated", "before the server said"),
-    "fewer bytes than announced": ([response(200, AN + DONE)[:-14], wire.ABORT], "truncated", ""),
     "closed at once": ([], "connect", ""),
     "falls silent": ([OK_HEAD, AN, KEEP_OPEN], "timeout", ""),
-    "endless tokens": ([OK_HEAD, *[AN, 0.05] * 400], "timeout", "1.5 s"),
     "endless heartbeats": ([OK_HEAD, *[b": ping\n\n", 0.05] * 400], "timeout", "1.5 s"),
     "endless bytes": ([OK_HEAD, *[b": " + b"x" * 10**6] * 18, KEEP_OPEN], "malformed", "more than 16000000"),
 }  # fmt: skip
@@ -87,8 +89,7 @@ async def test_every_failure_is_a_row_of_its_class_with_what_came_before(end, tr
     pieces, error_class, message = ENDS[end]
     reply = await reply_to(pieces, shot, transport=transport, timeout_s=0.5, answer_timeout_s=1.5)
     assert reply.error_class == error_class
-    assert message in reply.error_message
-    assert reply.error_message
+    assert message in reply.error_message > ""
     assert "\n" not in reply.error_message
     is_begun = any(AN in piece for piece in pieces if isinstance(piece, bytes))
     assert reply.text[:2] == ("An" if is_begun else "")
@@ -102,12 +103,8 @@ async def test_a_connection_held_open_after_the_last_line_costs_nothing(api, tra
         reply = await reply_to([OK_HEAD, ANSWERS[api], *rest], shot, api, transport=transport)
         assert (reply.error_class, reply.text) == (None, TEXT)
         assert reply.total_s < 5
-
-
-async def test_what_comes_after_a_finished_answer_is_no_part_of_its_time(shot):
-    reply = await reply_to([OK_HEAD, OPENAI_ANSWER.removesuffix(DONE), 1.0, b": bye\n\n"], shot)
-    assert (reply.error_class, reply.text) == (None, TEXT)
-    assert reply.total_s < 0.9
+    late = [OK_HEAD, ANSWERS[api].removesuffix(DONE), 1.0, b"\n"]  # no part of the answer's time
+    assert (await reply_to(late, shot, api, transport=transport)).total_s < 0.9
 
 
 @both
@@ -133,10 +130,8 @@ async def test_over_a_mock_the_same_row_comes_and_nothing_is_sent_twice(shot):
     prepared = prepare_request(wire.server_at("http://nowhere.invalid/v1"), shot, wire.settings(), "r")
     async with open_client(wire.settings(), httpx.MockTransport(answer)) as client:
         replies = [await send_request(client, prepared, SENDING) for _ in range(2)]
-    ends = [(reply.error_class, reply.http_status) for reply in replies]
-    assert ends == [(None, 200), ("http_status", 500)]
+    assert [(reply.error_class, reply.text) for reply in replies] == [(None, TEXT), ("http_status", "")]
     assert asked == [prepared.body] * 2
-    assert replies[0].text == TEXT
 
 
 @both
@@ -146,7 +141,8 @@ async def test_the_key_travels_in_the_header_and_nowhere_else(transport, shot):
         reply = await send(url, shot, transport=transport, api_key=KEY)
         assert f"authorization: bearer {KEY}".encode() in requests[0].lower()
         assert requests[0].count(KEY.encode()) == 1
-    assert b"content-type: application/json" in requests[0].lower()
+    for header in (b"content-type: application/json", b"accept-encoding: identity"):  # packing delays chunks
+        assert header in requests[0].lower()
     assert KEY[:6] not in repr(asdict(reply))
 
 

@@ -1,19 +1,22 @@
 """Can we measure here: what is found and refused, before anything is measured."""
 
+import asyncio
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
-import orjson
+import psutil
 import pytest
 
-from poc_lib.checks import Setup, check_setup, compare_servers, judge_host, read_state, refuse_at_once
-from poc_lib.checks.servers import ask_server, judge_pair, judge_request, judge_server, server_problems
+from poc_lib import checks
+from poc_lib.checks import Setup, check_setup, refuse_at_once
 from poc_lib.client import find_listener
-from poc_lib.reading import validate_params
+from poc_lib.database import Selection
+from poc_lib.params import validate_params
 from poc_lib.records import Frame, Identity, Reply, SetupProblem
 from tests.schemas import make_image, make_recording
-from tests.wire import ANSWERS, KEEP_OPEN, OK_HEAD, json_pages, raw_server, response, server_at, settings
+from tests.wire import ANSWERS, KEEP_OPEN, OK_HEAD, json_pages, raw_server, response, server_at
 
 OUTPUTS = Path(tempfile.gettempdir()) / "poc-lib-tests-outputs"  # the demo's data are drawn there once
 LISTING = {"/v1/models": {"data": [{"id": "tiny-vlm"}]}, "/health": {"engine_type": "batched"}}
@@ -31,12 +34,15 @@ def reply_of(text: str = "an answer", **more) -> Reply:
     return Reply(**(usual | {"text": text} | more))
 
 
-OWN = reply_of("code: CDFHJK", code="CDFHJK")
-
-
-def told_of(findings) -> list[tuple[str, str]]:
+def told_of(findings) -> list[str]:
     """State and text of what is not fine."""
-    return [(found.state, found.text) for found in findings if found.state != "ok"]
+    return [f"{found.state} {found.text}" for found in findings if found.state != "ok"]
+
+
+def is_told(findings, expected: str) -> bool:
+    """Whether nothing is told but one finding that begins so; with "" nothing at all."""
+    told = told_of(findings)
+    return told == [] if not expected else len(told) == 1 and told[0].startswith(expected)
 
 
 async def problems_of(**values) -> str:
@@ -49,7 +55,7 @@ async def problems_of(**values) -> str:
 
 async def test_the_demo_is_ready_and_nothing_is_left_behind():
     setup = await check_setup(validate_params({"outputs_dir": str(OUTPUTS)}))
-    assert told_of(found for found in setup.findings if found.about != "host") == []
+    assert is_told((found for found in setup.findings if found.about != "host"), "")
     assert [reply.server for reply in setup.replies] == ["ollama", "vllm-mlx"]
     assert len(setup.selection.frames) == setup.counts["in the sample"] > 24
     assert sum("both codes read" in found.text for found in setup.findings) == 2
@@ -80,7 +86,7 @@ async def test_whatever_is_wrong_is_a_finding_and_no_exception(tmp_path):
     problems = [(found.about, found.server) for found in setup.findings if found.state == "problem"]
     assert problems == [("database", ""), ("servers", "vllm-mlx")]
     assert "Set baseline_url" in " ".join(found.to_do for found in setup.findings)
-    assert (setup.selection, setup.replies, read_state(setup)) == (None, [], "NOT READY")
+    assert (setup.selection, setup.replies, checks.read_state(setup)) == (None, [], "NOT READY")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,116 +107,110 @@ async def test_the_cache_is_emptied_before_two_unlike_frames_are_sent_under_one_
     frames = [Frame(str(i), i, make_image(tmp_path / f"{i}.jpg", (256, 144)), width=256, look=look)
               for i, look in enumerate(["0" * 16, "1" * 16, "f" * 16])]  # fmt: skip
     async with raw_server(answer) as (url, requests):
-        server, params = server_at(f"{url}/v1"), validate_params({})
-        reply, findings = await ask_server(server, OURS, frames, params, settings())
+        server, setup = server_at(f"{url}/v1"), Setup(validate_params({}), FACTS, {})
+        setup.selection = Selection(frames, {}, "", True)
+        findings = await checks.ask_server(setup, server, OURS)
     sent = [request.partition(b"\r\n\r\n") for request in requests if b"chat/completions" in request]
     order = [request.split(b" ")[0] for request in requests if not request.startswith(b"GET")]
     assert order == [b"POST", b"POST", b"DELETE", b"POST", b"POST"]
-    assert [len(orjson.loads(body)["messages"][0]["content"]) for _, _, body in sent] == [2, 1, 2, 2]
-    assert (reply.frame_id, reply.code) == ("0", None)
+    assert [b"image_url" in body for _, _, body in sent] == [True, False, True, True]
+    assert [(reply.frame_id, reply.code) for reply in setup.replies] == [("0", None)]
     assert any("0 of the image" in found.text for found in findings)
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"version": "0.5.0"}, "vllm-mlx 0.5.0 with its prefix cache on answers from another image's state"),
-        ({"version": "0.5.0", "details": {"process": {"flags": {"disable-prefix-cache": True}}}}, None),
-        ({"version": "0.6.0"}, None),
-        ({"version": "0.5.0", "simulated": True}, None),
-        ({"details": {"health": {"model_type": "llm"}}}, "vllm-mlx: found tiny-vlm without vision"),
-        ({"details": {"capabilities": ["completion"]}}, "vllm-mlx: found tiny-vlm without vision"),
-        ({"details": {"capabilities": ["completion", "vision"]}}, None),
-        ({"problem": "it serves no model 'x': set candidate_model"}, "it serves no model 'x'"),
+        ({"version": "0.5.0"}, "problem vllm-mlx 0.5.0 with its prefix cache on"),
+        ({"details": {"health": {"model_type": "llm"}}}, "problem tiny-vlm is without vision"),
+        ({"details": {"capabilities": ["completion"]}}, "problem tiny-vlm is without vision"),
+        ({"details": {"capabilities": ["completion", "vision"]}}, ""),
+        ({"problem": "it serves no model 'x': set candidate_model"}, "problem it serves no model 'x'"),
     ],
 )
 def test_what_speaks_against_a_server_is_a_problem_with_its_name_and_what_to_do(changes, expected):
-    found = server_problems([replace(OURS, **changes)])
-    assert [one.text.startswith(expected or "?") for one in found] == ([True] if expected else [])
-    assert all((one.state, one.server, bool(one.to_do)) == ("problem", "vllm-mlx", True) for one in found)
+    found = checks.server_problems([replace(OURS, **changes)])
+    assert is_told(found, expected)
+    assert all(problem.server == "vllm-mlx" and problem.to_do for problem in found)
+
+
+SIMPLE = {"health": {"engine_type": "simple"}}
+SMALL = {"process": {"flags": {"continuous-batching": True, "max-num-seqs": 2}}}
 
 
 @pytest.mark.parametrize(
-    ("identity", "changes", "levels", "counters", "expected"),
+    ("identity", "details", "levels", "expected"),
     [
-        (OURS, {"health": {"engine_type": "simple"}}, (4,), {}, ("problem", "continuous batching off")),
-        (OURS, {"health": {"engine_type": "simple"}}, (1,), {}, None),
-        (OURS, {}, (4,), {}, ("warning", "continuous batching not told")),
-        (OURS, {"process": {"flags": {"continuous-batching": True}}}, (4,), {}, None),
-        (OURS, {"health": {"engine_type": "batched"}}, (4,), {"num_waiting": 2}, ("warning", "2 requests")),
-        (OURS, {"health": {"model_loaded": False}}, (1,), {}, ("problem", "its model not loaded")),
-        (OURS, {"health": {"engine_type": "batched"}, "process": {"flags": {"max-num-seqs": 2}}}, (4,), {},
-         ("warning", "batch sizes [2, None]")),
-        (THEIRS, {}, (1,), {}, ("warning", "one request at a time planned")),
-        (THEIRS, {"details": {"family": "qwen3vl"}}, (1,), {}, None),
-        (THEIRS, {}, (1, 4), {}, None),
+        (OURS, SIMPLE, (4,), "problem vllm-mlx: found continuous batching off"),
+        (OURS, SIMPLE, (1,), ""),
+        (OURS, {}, (4,), "warning vllm-mlx: found continuous batching not told"),
+        (OURS, {"process": {"flags": {"continuous-batching": True}}}, (4,), ""),
+        (OURS, {"health": {"model_loaded": False}}, (1,), "problem vllm-mlx: found its model not loaded"),
+        (OURS, SMALL, (4,), "warning vllm-mlx: found 2 requests at most in its batch"),
+        (THEIRS, {}, (1,), "warning ollama: found one request at a time planned"),
+        (THEIRS, {"details": {"family": "qwen3vl"}}, (1,), ""),
     ],
-)  # fmt: skip
-def test_a_server_that_would_spoil_the_comparison_is_told(identity, changes, levels, counters, expected):
+)
+def test_a_server_that_would_spoil_the_comparison_is_told(identity, details, levels, expected):
     place = {"name": identity.name, "role": identity.role, "api": identity.api, "concurrency": levels}
-    told = told_of(judge_server(server_at("http://x", **place), replace(identity, details=changes), counters))
-    expected = expected and [(expected[0], f"{identity.name}: found {expected[1]}")]
-    assert [(state, text[: len(expected[0][1])]) for state, text in told] == (expected or [])
+    server, identity = server_at("http://x", **place), replace(identity, details=details)
+    assert is_told(checks.judge_server(server, identity, {}), expected)
+    assert len(told_of(checks.judge_server(server, identity, {"num_waiting": 2}))) == 1 + bool(expected)
+
+
+BUSY = {"error_class": "busy", "error_message": "busy"}
 
 
 @pytest.mark.parametrize(
-    ("reply", "bare", "limits", "expected"),
+    ("reply", "n_bare", "most", "context", "expected"),
     [
-        ({}, {"prompt_tokens": 200}, (1024, None), None),
-        ({}, {"prompt_tokens": 699}, (1024, None), ("warning", "700 prompt tokens (1 of the image)")),
-        ({"prompt_tokens": 0}, {}, (1024, None), ("warning", "0 prompt tokens, 60 output tokens")),
-        ({"output_tokens": None}, {"prompt_tokens": 200}, (1024, None), ("warning", "700 prompt tokens")),
-        ({"finish_reason": "length"}, {"prompt_tokens": 9}, (99, None), ("warning", "an answer cut at 99")),
-        ({"finish_reason": "stop"}, {"prompt_tokens": 9}, (60, None), ("warning", "an answer cut at 60")),
-        ({}, {"prompt_tokens": 9}, (1024, 1500.0), ("warning", "a context of 1500 tokens")),
-        ({}, {"prompt_tokens": 9}, (30_000, None), ("warning", "max_tokens 30000")),
-        ({"error_class": "busy", "error_message": "busy"}, None, (9, None), ("problem", "busy (busy)")),
+        ({}, 200, 1024, 0, ""),
+        ({}, 699, 1024, 0, "warning vllm-mlx: found 700 prompt tokens (1 of the image)"),
+        ({"prompt_tokens": 0}, None, 1024, 0, "warning vllm-mlx: found 0 prompt tokens, 60 output tokens"),
+        ({"output_tokens": None}, 200, 1024, 0, "warning vllm-mlx: found 700 prompt tokens"),
+        ({"finish_reason": "length"}, 9, 99, 0, "warning vllm-mlx: found an answer cut at 99"),
+        ({"finish_reason": "stop"}, 9, 60, 0, "warning vllm-mlx: found an answer cut at 60"),
+        ({}, 9, 1024, 1500, "warning vllm-mlx: found a context of 1500 tokens"),
+        ({"reasoning_chars": 90}, 9, 1024, 0, "warning vllm-mlx: found thinking before the answer"),
+        ({"text": "so</think>yes"}, 9, 1024, 0, "warning vllm-mlx: found thinking before the answer"),
+        (BUSY, None, 9, 0, "problem vllm-mlx: found busy (busy)"),
     ],
-)  # fmt: skip
-def test_an_answer_that_is_cut_uncounted_or_none_is_told(reply, bare, limits, expected):
-    told = told_of(judge_request(reply_of(**reply), None if bare is None else reply_of(**bare), *limits))
-    assert [state for state, _ in told] == ([expected[0]] if expected else [])
-    assert all(text.startswith(f"vllm-mlx: found {expected[1]}") for _, text in told)
+)
+def test_an_answer_that_is_cut_uncounted_or_none_is_told(reply, n_bare, most, context, expected):
+    found = checks.judge_request(reply_of(**reply), most, reply_of(prompt_tokens=n_bare), context)
+    assert is_told(found, expected)
 
 
 @pytest.mark.parametrize(
     ("pair", "unlike", "state"),
     [
-        ([OWN, reply_of("code: 234679", code="234679")], True, "ok"),
-        ([OWN, reply_of("indeed, code: CDFHJK", code="234679")], True, "problem"),
-        ([OWN, reply_of("code: none", code="234679")], True, "warning"),
-        ([reply_of("one"), reply_of("one")], True, "problem"),
         ([reply_of("one"), reply_of("one")], False, "ok"),
         ([reply_of("one"), reply_of("two")], True, "ok"),
         ([reply_of("one"), reply_of(error_class="timeout")], True, "warning"),
     ],
 )
 def test_two_answers_tell_whether_each_is_about_its_own_image(pair, unlike, state):
-    (found,) = judge_pair(pair, unlike)
+    found = checks.judge_pair(pair, unlike)
     assert (found.about, found.state, bool(found.to_do)) == ("proof", state, state != "ok")
 
 
-@pytest.mark.parametrize(
-    ("changes", "left_gb", "expected"),
-    [({}, 8.0, 0), ({"on_battery": True}, 8.0, 1), ({"on_battery": None, "load_1min": 7.0}, 2.0, 2)],
-)
-def test_battery_load_and_little_memory_are_told(changes, left_gb, expected):
-    assert len(told_of(judge_host(FACTS | changes, left_gb))) == expected
-
-
-def test_thinking_is_told_with_the_servers_that_do():
-    told = replace(THEIRS, details={"capabilities": ["vision", "thinking"]})
-    setup = Setup(FACTS, {}, identities=[told, OURS], replies=[reply_of()])
-    assert "at ollama alone" in told_of(compare_servers(setup, validate_params({})))[0][1]
-    setup.replies = [reply_of(reasoning_chars=90)]
-    assert "at ollama and vllm-mlx," in told_of(compare_servers(setup, validate_params({})))[0][1]
+def test_battery_load_little_memory_and_no_baseline_are_told(monkeypatch):
+    memory = SimpleNamespace(available=2**34)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    assert told_of(checks.judge_setup(Setup(validate_params({}), FACTS, {}))) == []
+    memory.available = 2**30
+    facts, params = FACTS | {"load_1min": 7.0, "on_battery": True}, validate_params({"baseline_url": ""})
+    told = told_of(checks.judge_setup(Setup(params, facts, {})))
+    for line, found in zip(told, ["on battery", "a load of 7.0", "1.0 GB", "no baseline"], strict=True):
+        assert line.startswith(f"warning Found {found}")
 
 
 async def test_everything_that_can_be_refused_is_refused_at_once(tmp_path, monkeypatch):
     async with raw_server([KEEP_OPEN]) as (silent, _), raw_server(json_pages(LISTING)) as (url, _):
         values = {"database": str(tmp_path / "no.db"), "prompt": "no such prompt", "image_width": 100}
         values |= {"candidate_url": f"{url}/v1", "candidate_model": "other", "baseline_url": silent}
-        said = await problems_of(**values)
+        async with asyncio.timeout(15):
+            said = await problems_of(**values)
     wanted = "no prompt file", "image_width is 100", "no.db does not exist", "serves no model 'other'"
     assert [part for part in (*wanted, f"ollama did not answer at {silent} within") if part not in said] == []
     monkeypatch.setenv("POC_API_KEY", "a\nb")

@@ -17,13 +17,7 @@ from poc_lib.runs import read_run
 
 FROZEN = Path(__file__).parent / "frozen"
 
-CANDIDATE = {
-    "name": "vllm",
-    "role": "candidate",
-    "software": "vllm-mlx",
-    "version": "0.5.0",
-    "model": "vl-4bit",
-}
+CANDIDATE = {"name": "vllm", "role": "candidate", "software": "vllm-mlx", "version": "0.5.0", "model": "vl"}
 BASELINE = {"name": "ollama", "role": "baseline", "software": "ollama", "version": "0.12", "model": "vl:4b"}
 FACTS = {
     "frames": [{"frame_id": "f1", "sha256": "aa"}, {"frame_id": "f2", "sha256": "bb"}],
@@ -35,46 +29,21 @@ FACTS = {
 
 
 def verdict(speedup: float | None = 2.0, **changes) -> Verdict:
-    low, high = (None, None) if speedup is None else (speedup * 0.9, speedup * 1.1)
-    names = {
-        "candidate": "vllm",
-        "baseline": "ollama",
-        "label": "recommendation",
-        "headline": "",
-        "decided": True,
-    }
-    numbers = {
-        "level": 8,
-        "baseline_level": 1,
-        "speedup": speedup,
-        "low": low,
-        "high": high,
-        "confidence": 0.99,
-    }
-    rest = {"n_blocks": 6, "n_frames": 144, "more_blocks": None, "open_above": False, "proof": "met"}
-    return Verdict(**(names | numbers | rest | changes))
+    bounds = {"low": 0.9 * speedup, "high": 1.1 * speedup} if speedup else {"low": None, "high": None}
+    usual = {"candidate": "vllm", "baseline": "ollama", "label": "recommendation", "headline": "", "level": 8}
+    usual |= {"baseline_level": 1, "decided": True, "confidence": 0.99, "n_blocks": 6, "n_frames": 144}
+    usual |= {"more_blocks": None, "open_above": False, "proof": "met", "speedup": speedup}
+    return Verdict(**usual | bounds | changes)
 
 
 def run(run_id: str, speedup: float | None = 2.0, base_rate: float = 1.0, change=None, **changes):
-    rows = [
-        {
-            "server": "vllm",
-            "concurrency": 8,
-            "frames_per_s": 4.0,
-            "output_tok_per_s": 200.0,
-            "n_code_other": 0,
-        },
-        {"server": "ollama", "concurrency": 1, "frames_per_s": base_rate},
-    ]
+    rows = [{"server": "vllm", "concurrency": 8, "frames_per_s": 4.0, "output_tok_per_s": 200.0}]
+    rows.append({"server": "ollama", "concurrency": 1, "frames_per_s": base_rate})
+    levels = pd.DataFrame(rows).reindex(columns=list(LEVEL_COLUMNS)).assign(n_code_other=0)
     facts = copy.deepcopy(FACTS)
     if change:
         change(facts)
-    return (
-        run_id,
-        facts,
-        pd.DataFrame(rows).reindex(columns=list(LEVEL_COLUMNS)),
-        [verdict(speedup, **changes)],
-    )
+    return run_id, facts, levels, [verdict(speedup, **changes)]
 
 
 def said(findings) -> str:
@@ -90,24 +59,21 @@ def test_a_run_has_a_row_with_its_numbers_and_those_of_its_baseline():
     assert findings == []
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda changed: changed["frames"].pop(), "other frames"),
-        (lambda changed: changed["frames"][0].update(sha256="zz"), "other frames"),
-        (lambda changed: changed.update(prompt_sha256="zz"), "other prompt"),
-        (lambda changed: changed["host"].update(chip="M1"), "host chip is M1, there M4"),
-        (lambda changed: changed["host"].update(memory_gb=16.0), "host memory is 16 GB, there 128 GB"),
-        (lambda changed: changed["params"].update(temperature=0.0), "temperature is 0.0, there 0.3"),
-        (
-            lambda changed: changed["servers"][1].update(version="0.13"),
-            "baseline version is 0.13, there 0.12",
-        ),
-        (lambda changed: changed["servers"].pop(), "baseline is none measured, there ollama"),
-        (lambda changed: changed["servers"][0].update(simulated=True), "servers is simulated, there real"),
-    ],
-)
-def test_an_unlike_run_is_refused_with_the_reason_and_has_no_row(change, reason):
+UNLIKE = {
+    "other frames": lambda facts: facts["frames"][0].update(sha256="zz"),
+    "other prompt": lambda facts: facts.update(prompt_sha256="zz"),
+    "host chip is M1, there M4": lambda facts: facts["host"].update(chip="M1"),
+    "host memory is 16 GB, there 128 GB": lambda facts: facts["host"].update(memory_gb=16.0),
+    "host system is Linux, there macOS": lambda facts: facts["host"].update(os="Linux-6.1"),
+    "temperature is 0.0, there 0.3": lambda facts: facts["params"].update(temperature=0.0),
+    "baseline version is 0.13, there 0.12": lambda facts: facts["servers"][1].update(version="0.13"),
+    "baseline is none measured, there ollama": lambda facts: facts["servers"].pop(),
+    "servers is simulated, there real": lambda facts: facts["servers"][0].update(simulated=True),
+}
+
+
+@pytest.mark.parametrize(("reason", "change"), UNLIKE.items())
+def test_an_unlike_run_is_refused_with_the_reason_and_has_no_row(reason, change):
     table, (refused, *others) = compare_runs([run("old"), run("new", change=change), run("third")])
     assert table["run_id"].tolist() == ["old", "third"]
     assert (refused.about, refused.state) == ("compare", "problem")

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from scipy.stats import binomtest
 
 from benchmarks.laboratory import CHOSEN, Plan, judge_run, sum_runs
 from poc_lib.metrics import judge_answers, proof_findings, summarize_levels, worst_pairs
-from poc_lib.metrics.confusion import donors_in_flight, is_suspicious
+from poc_lib.metrics.confusion import is_suspicious
 from poc_lib.records import Finding, Frame, Reference
 from tests.rows import OLLAMA, rows_of
 
@@ -20,6 +19,7 @@ TEXTS = {
     "f5": "Watching a train timetable being scrolled in a viewer",
 }
 OWN, OTHER, THIRD = "CH7K4M", "T2XWRP", "NF9J36"
+NAN = float("nan")
 
 
 def frames_of(**references: str) -> list[Frame]:
@@ -29,12 +29,8 @@ def frames_of(**references: str) -> list[Frame]:
 
 
 def stamped(code: str, read: str, **changes) -> dict:
-    return {
-        "phase": "proof",
-        "frame_id": f"of {code}",
-        "code": code,
-        "text": f"{TEXTS['f1']} | code: {read}",
-    } | changes
+    row = {"phase": "proof", "frame_id": f"of {code}", "code": code}
+    return row | {"text": f"{TEXTS['f1']} | code: {read}"} | changes
 
 
 def told(frame_id: str, about: str | None = None, **changes) -> dict:
@@ -45,18 +41,11 @@ def told(frame_id: str, about: str | None = None, **changes) -> dict:
 BASELINE = [told(frame_id, **OLLAMA) for frame_id in TEXTS]
 
 
-@pytest.mark.parametrize(
-    ("read", "proof"),
-    [
-        (OWN, "own"),
-        (f"the code is {OWN}", "own"),
-        ("CH7K4N", "own"),  # one misread character clears
-        (OTHER, "other"),
-        ("T2XWRC", "none"),  # and accuses nobody
-        ("LLLLLL", "none"),
-        ("none", "none"),
-    ],
-)
+READ = {OWN: "own", f"the code is {OWN}": "own", OTHER: "other", "LLLLLL": "none", "none": "none"}
+READ |= {"CH7K4N": "own", "T2XWRC": "none"}  # one misread character clears, and accuses nobody
+
+
+@pytest.mark.parametrize(("read", "proof"), READ.items())
 def test_an_answer_is_cleared_by_its_code_nearly_read_and_accused_by_anothers_exactly_read(read, proof):
     answers = judge_answers(rows_of(stamped(OTHER, OTHER), stamped(OWN, read)), [], [])
     assert answers["proof"].tolist() == ["own", proof]
@@ -64,28 +53,17 @@ def test_an_answer_is_cleared_by_its_code_nearly_read_and_accused_by_anothers_ex
 
 
 @pytest.mark.parametrize(
-    ("donor", "together", "ago_s"),
-    [
-        ({"start_s": 9.5}, True, None),
-        ({"start_s": 10.9}, True, None),
-        ({"start_s": 4.0}, False, 5.0),
-        ({"sitting": 0, "start_s": 50.0}, False, None),
-    ],
+    ("sitting", "start_s", "together", "ago_s"),
+    [(1, 9.5, True, NAN), (1, 10.9, True, NAN), (1, 4.0, False, 5.0), (0, 50.0, False, NAN)],
 )
-def test_a_donor_was_in_flight_at_the_same_time_or_so_long_ago(donor, together, ago_s):
-    rows = rows_of(
-        stamped(OTHER, OTHER, **{"sitting": 1} | donor),
-        stamped(OWN, OTHER, sitting=1, start_s=10.0),
-    )
-    victim = judge_answers(rows, [], []).set_index("request_id").loc["r1"]
-    assert victim[["code_read", "proof", "donor_request", "donor_frame"]].tolist() == [
-        OTHER,
-        "other",
-        "r0",
-        f"of {OTHER}",
-    ]
-    assert bool(victim["donor_in_flight"]) is together
-    assert victim["donor_ago_s"] == pytest.approx(float("nan") if ago_s is None else ago_s, nan_ok=True)
+def test_a_donor_was_in_flight_at_the_same_time_or_so_long_ago(sitting, start_s, together, ago_s):
+    donor = stamped(OTHER, OTHER, sitting=sitting, start_s=start_s)
+    answers = judge_answers(rows_of(donor, stamped(OWN, OTHER, sitting=1, start_s=10.0)), [], [])
+    (victim,) = answers[answers["request_id"] == "r1"].itertuples()
+    assert (victim.code_read, victim.proof) == (OTHER, "other")
+    assert (victim.donor_request, victim.donor_frame) == ("r0", f"of {OTHER}")
+    assert victim.donor_in_flight == together
+    assert victim.donor_ago_s == pytest.approx(ago_s, nan_ok=True)
 
 
 def test_a_code_that_its_own_answer_misread_accuses_where_it_is_repeated():
@@ -112,18 +90,34 @@ def signs_of(*rows: dict, frames: list[Frame] | None = None) -> list[str]:
     return judge_answers(rows_of(*rows), frames or frames_of(), [])["sign"].tolist()
 
 
+MIXED = "Fixing the rounding of invoices in ledger.py beside a page about tide gauges"
+VAGUE = "A person is at work"
+ALSO_VAGUE = [told(name, text=f"{TEXTS[name]}: a person is at work", **OLLAMA) for name in ("f1", "f4")]
+NEAR = told("f2", text=TEXTS["f1"][:-18], **OLLAMA)
+LOADED, OPEN = {"concurrency": 4}, {"phase": "open_loop"}
+ALONE = [told("f1"), told("f2"), told("f4")]
 SIGNS = {
     "another frame's words": ([*BASELINE, told("f1"), told("f2", "f1")], "duplicate"),
     "a frame that looks alike": ([*BASELINE, told("f1"), told("f3")], ""),
     "a frame of unknown look": ([*BASELINE, told("f1"), told("f5", "f1")], ""),
-    "long, though nobody else spoke": ([told("f1"), told("f2", "f1")], "duplicate"),
+    "though nobody else spoke": ([told("f1"), told("f2", "f1")], "duplicate"),
+    "in other spelling": ([*BASELINE, told("f1"), told("f2", text=f"{TEXTS['f1'].upper()}!")], "duplicate"),
+    "a stock phrase": ([told("f1", text=VAGUE), told("f2", text=VAGUE)], ""),
     "borne out": ([told("f1", **OLLAMA), told("f2", "f1", **OLLAMA), told("f1"), told("f2", "f1")], ""),
-    "short": ([told("f1", text="coding"), told("f2", text="coding")], ""),
+    "more like the other": ([*BASELINE, told("f1", text=MIXED), told("f2", text=MIXED)], "duplicate"),
+    "as like its own": ([*ALSO_VAGUE, told("f4", text=VAGUE), told("f1", text=VAGUE)], ""),
+    "fits its own, too": ([BASELINE[0], NEAR, told("f1"), told("f2", "f1")], ""),
+    "short": ([*BASELINE, told("f1", text="Mail"), told("f2", text="Mail")], ""),
+    "stamped": ([*BASELINE, told("f1"), told("f2", "f1", phase="proof", code=OWN)], ""),
     "failed": ([*BASELINE, told("f1"), told("f2", "f1", error_class="truncated")], ""),
     "fits another frame": ([*BASELINE, told("f2", "f4")], "wrong neighbour"),
-    "fits one that looks alike": ([*BASELINE, told("f3", "f1")], ""),
+    "alone, under load": ([*ALONE, told("f2", text=TEXTS["f4"][:-10], **LOADED)], "wrong neighbour"),
+    "alone, without load": ([*ALONE[1:], told("f1", text=TEXTS["f4"][:-10])], ""),
+    "fits one that looks alike": ([BASELINE[0], told("f3", "f4", **OLLAMA), told("f3", "f1")], ""),
     "fits nothing": ([*BASELINE, told("f2", text="An unclear picture of several things")], ""),
     "nothing known of its own frame": ([*BASELINE[:1], *BASELINE[2:], told("f2", "f4")], ""),
+    "fits what was said under load": ([*BASELINE[:3], told("f4", **OLLAMA | LOADED), told("f2", "f4")], ""),
+    "fits what came in an open loop": ([*BASELINE[:3], told("f4", **OLLAMA | OPEN), told("f2", "f4")], ""),
 }
 
 
@@ -133,41 +127,11 @@ def test_the_last_answer_shows_a_sign(rows, sign):
 
 
 def test_a_stored_reference_clears_an_answer_and_accuses_none():
-    rows = [*BASELINE, told("f2", "f4")]
-    assert signs_of(*rows, frames=frames_of(f2=TEXTS["f4"]))[-1] == ""
-    assert signs_of(told("f2", "f4"), frames=frames_of(f2=TEXTS["f2"], f4=TEXTS["f4"])) == [""]
-    rows[-1] = told(
-        "f2", text="Ada and Grace talk about tide gauges and a release plan while the call drops out"
-    )
+    rows = [*BASELINE, told("f2", text="Talking with Ada and Grace about the tide gauges in a call")]
     assert signs_of(*rows)[-1] == "wrong neighbour"
-    assert signs_of(*rows, frames=frames_of(f2="Ada and Grace talk about tide gauges in a call"))[-1] == ""
-
-
-def test_words_that_many_frames_share_are_no_evidence_unless_the_baseline_tells_the_frames_apart():
-    short = [told(frame_id, text="Reading in Mail") for frame_id in ("f1", "f2")]
-    alike = [told(name, text=f"Reading a mail of {name} in Mail", **OLLAMA) for name in ("f1", "f2")]
-    assert signs_of(*alike, *BASELINE[2:], *short)[-2:] == ["", ""]
-    assert sorted(signs_of(*BASELINE, *short)[-2:]) == ["", "duplicate"]
-
-
-def test_a_word_that_fits_most_of_its_frames_is_no_evidence_where_it_does_not():
-    said = {
-        "f1": "coding a ledger",
-        "f2": "coding about tides",
-        "f4": "a call",
-        "x1": "mail",
-        "x2": "map",
-        "x3": "shop",
-    }
-    baseline = [told("f1", text=text, **OLLAMA) | {"frame_id": name} for name, text in said.items()]
-    word = [told(name, text="coding") for name in ("f1", "f2", "f4")]
-    assert signs_of(*baseline, *word)[-3:] == ["", "", ""]
-
-
-def test_an_answer_is_never_its_own_yardstick():
-    own = [told(name, block=block) for block in range(4) for name in TEXTS if block == 0 or name != "f2"]
-    reworded = TEXTS["f4"].replace("in a call", "of next week")
-    assert signs_of(*BASELINE, *own, told("f2", text=reworded, block=4))[-1] == "wrong neighbour"
+    stored = frames_of(f2="Ada and Grace talk about the tide gauges in a call")
+    assert signs_of(*rows, frames=stored)[-1] == ""
+    assert signs_of(told("f2", "f4"), frames=frames_of(f2=TEXTS["f2"], f4=TEXTS["f4"])) == [""]
 
 
 def test_a_server_that_repeats_itself_even_unloaded_is_no_yardstick_for_another():
@@ -177,30 +141,23 @@ def test_a_server_that_repeats_itself_even_unloaded_is_no_yardstick_for_another(
     assert all(signs[5:8])
 
 
+def test_a_server_that_repeats_itself_does_not_silence_what_shows_at_others():
+    repeats = [told(name, "f1", server="stuck") for name in TEXTS]
+    signs = signs_of(*BASELINE, *repeats, told("f1"), told("f2", text=TEXTS["f4"][:-10]))
+    assert signs[:5] == [""] * 5
+    assert "duplicate" in signs[5:10]
+    assert signs[10:] == ["", "wrong neighbour"]
+
+
 def test_a_duplicate_names_the_request_that_the_baseline_bears_out():
     answers = judge_answers(rows_of(*BASELINE, told("f2", "f1"), told("f1")), frames_of(), [])
     assert answers["sign"].tolist()[-2:] == ["duplicate", ""]
     assert answers["sign_of"].tolist()[-2:] == [f"r{len(BASELINE) + 1}", ""]
 
 
-@pytest.mark.parametrize(
-    ("n_signs", "n_texts", "suspicious"),
-    [(1, 6, False), (2, 24, True), (2, 40, False), (3, 40, True), (0, 0, False)],
-)
-def test_two_signs_and_more_than_one_in_twenty_are_suspicious(n_signs, n_texts, suspicious):
-    assert is_suspicious(n_signs, n_texts) is suspicious
-
-
-def test_donors_in_flight_together_are_held_against_drawn_order():
-    wave = [
-        stamped(code, OTHER, start_s=i // 2 * 2.0, concurrency=2)
-        for i, code in enumerate([OTHER, OWN, THIRD])
-    ]
-    answers = judge_answers(rows_of(*wave), [], [])
-    victims = answers[answers["proof"] == "other"]
-    together, p_value = donors_in_flight(answers, victims)
-    assert (len(victims), together) == (2, 1)
-    assert p_value == pytest.approx(binomtest(1, 2, 1 / 2, "greater").pvalue)
+def test_two_signs_and_more_than_one_in_twenty_are_suspicious():
+    counts = {(1, 6): False, (2, 24): True, (2, 40): False, (3, 40): True, (0, 0): False}
+    assert {count: is_suspicious(*count) for count in counts} == counts
 
 
 def findings_of(*rows: dict, frames: list[Frame] | None = None) -> list[Finding]:
@@ -214,6 +171,13 @@ def test_a_proven_mix_up_is_said_with_its_numbers_donors_and_cure():
     assert (found.about, found.state, found.server, found.level) == ("proof", "problem", "vllm", 1)
     assert found.text.startswith("2 of 4 of vllm's answers at 1 in flight were about another image: they")
     assert "in flight with it in 0 of 2 cases; in 2 it had been answered 1.0 to 5.0 s before" in found.text
+    together = [
+        stamped(code, OTHER, start_s=0.1 * i) for i, code in enumerate((OTHER, OWN, THIRD, OWN[::-1]))
+    ]
+    apart = [stamped(f"LLLLL{i}", f"LLLLL{i}", start_s=100.0 + 9 * i) for i in range(60)]
+    rows = [row | {"concurrency": 4} for row in (*together, *apart)]
+    (found,) = findings_of(*rows)
+    assert "in flight with it in 3 of 3 cases, more often than by chance (p = 0.0001)" in found.text
     assert "--disable-prefix-cache" in found.to_do
 
 
@@ -238,14 +202,8 @@ def test_a_model_that_reads_too_few_codes_alone_proves_nothing(n_read, state):
 
 
 def test_the_worst_pairs_are_proven_ones_first_and_each_frame_once():
-    rows = [
-        *BASELINE,
-        told("f1"),
-        told("f2", "f1"),
-        told("f2", "f4"),
-        stamped(OTHER, OTHER),
-        stamped(OWN, OTHER),
-    ]
+    mixed_up = told("f2", "f1"), told("f2", "f4"), stamped(OTHER, OTHER), stamped(OWN, OTHER)
+    rows = [*BASELINE, told("f1"), *mixed_up]
     pairs = worst_pairs(judge_answers(rows_of(*rows), frames_of(), []))
     assert pairs["kind"].tolist() == ["code", "duplicate"]
     assert pairs["frame_id"].tolist() == [f"of {OWN}", "f2"]
@@ -256,8 +214,7 @@ def test_the_worst_pairs_are_proven_ones_first_and_each_frame_once():
 def test_nothing_is_found_where_nothing_is_planted_whatever_the_reader_and_however_terse():
     for plan in (Plan(), Plan(reader=0.7), Plan(reader=0.9, terse=True)):
         found = sum_runs(plan, 3)
-        assert (found["false proofs"], found["elsewhere"]) == (0, 0)
-        assert found["false signs"] <= 3
+        assert (found["false proofs"], found["false signs"], found["elsewhere"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("level", [CHOSEN, None])
@@ -271,12 +228,12 @@ def test_planted_mix_ups_are_proven_with_their_donors_at_their_level(fault, shar
     assert found["signs"] >= 0.7 * found["plain"]
 
 
-def test_one_answer_for_all_is_found_by_its_signs_alone():
-    found = judge_run(Plan("fixed", 1.0), 1)
-    assert (found["proven"], found["by either"], found["elsewhere"]) == (0, 1, 0)
-    assert found["signs"] > 0.9 * found["plain"]
-
-
 def test_a_weak_reader_proves_what_it_reads_and_names_no_wrong_donor():
     found = judge_run(Plan("swap", 0.2, None, reader=0.7), 1)
     assert 0.5 * found["stamped"] < found["proven"] == found["right donor"] < found["stamped"]
+
+
+def test_all_that_an_answer_says_counts_however_terse_its_description():
+    found = judge_run(Plan("swap", 0.2, terse=True), 1)
+    assert (found["elsewhere"], found["false signs"]) == (0, 0)
+    assert found["signs"] >= 0.9 * found["plain"]

@@ -13,8 +13,8 @@ from demo.server import start, stop
 from poc_lib.analysis import analyse
 from poc_lib.measure import instrument
 from poc_lib.measure.experiment import run_all
-from poc_lib.reading import validate_params
-from poc_lib.show import export_report
+from poc_lib.params import validate_params
+from poc_lib.show.pages import export_report
 from tests.demo_kit import demo
 from tests.lean import LEAN
 from tests.test_pages import execute, look_at
@@ -30,7 +30,7 @@ DEGENERATE = {  # the candidate's fault, other parameters -> the verdict's label
     "no references": ("", {"recording": "cap-2026-11-20"}, STEP, "alike the stored text: –"),
     "one frame": ("", {"n_frames": 1}, STEP, "· 1 frame ·"),
     "one level": ("", {"concurrency": [1]}, STEP, "vllm-mlx at 1 in flight is"),
-    "one block": ("", {"max_blocks": 1}, "no verdict", "No block of baseline and candidate was measured"),
+    "one block": ("", {"max_blocks": 1}, "pilot only: no verdict", "max_blocks is 1, and an interval"),
     "no baseline": ("", {"baseline_url": ""}, "strong recommendation", "recorded, not measured"),
 }
 
@@ -53,18 +53,16 @@ def url_of():
 @pytest.fixture(autouse=True)
 def quick_calibration(monkeypatch):
     """The paced server answers at once: what every run begins with is not looked at here."""
-    quick = {"TTFT_MS": 10, "CHUNKS": 2, "TRUE_TTFT_S": 0.01, "TRUE_TOTAL_S": 0.015}
-    for name, value in quick.items():
-        monkeypatch.setattr(instrument, name, value)
+    monkeypatch.setattr(instrument, "TTFT_MS", 10)
+    monkeypatch.setattr(instrument, "CHUNKS", 2)
 
 
 def without_texts(folder):
     """The demo's database, all that was ever said of its frames taken out."""
     path = shutil.copy(demo().database, folder / "escribano.db")
-    with closing(sqlite3.connect(path)) as connection:
-        columns = ("vlm_description", "activity_type", "apps", "topics")
-        connection.execute(f"UPDATE observations SET {', '.join(f'{name} = NULL' for name in columns)}")
-        connection.commit()
+    told = "vlm_description = NULL, activity_type = NULL, apps = NULL, topics = NULL"
+    with closing(sqlite3.connect(path)) as connection, connection:  # the second: commits
+        connection.execute(f"UPDATE observations SET {told}")
     return path
 
 

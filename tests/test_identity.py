@@ -46,13 +46,11 @@ def assert_one_clear_line(found, *words):
     assert not [word for word in words if word not in found.problem]
 
 
-async def test_a_server_says_who_it_is_and_its_process_since_when():
+async def test_a_server_says_who_it_is():
     found = await identity_of(json_pages(MODELS | HEALTH))
     assert (found.problem, found.reachable, found.software) == (None, True, "vllm-mlx")
     assert (found.models, found.simulated) == ((MODEL, "other"), False)
     assert found.details["health"]["engine_type"] == "batched"
-    assert found.details["process"]["pid"] == os.getpid()
-    assert found.details["process"]["started"].startswith("20")
     found = await identity_of(json_pages(OLLAMA), "ollama")
     assert (found.problem, found.software, found.version) == (None, "ollama", "0.12.6")
     assert found.details["capabilities"] == ["vision", "thinking"]
@@ -65,7 +63,6 @@ LISTED = b'{"data": [{"id": "tiny-vlm"}]}'
 TOLD = [
     (json_pages(MODELS | {"/health": {"simulated": True}}), None, None, True),
     (json_pages(MODELS | {"/health": {"engine_type": "a", "version": "0.7.0"}}), "vllm-mlx", "0.7.0", False),
-    (json_pages(MODELS | {"/health": {"continuous_batching_enabled": True}}), "mlx-vlm", None, False),
     ([response(200, LISTED, b"server: mlx_vlm/0.7.10")], "mlx-vlm", "0.7.10", False),
     (json_pages(MODELS | {"/health": b"[" * 100_000}), None, None, False),
     (json_pages(MODELS), None, None, False),
@@ -73,9 +70,7 @@ TOLD = [
 
 
 @pytest.mark.parametrize(("answer", "software", "version", "simulated"), TOLD)
-async def test_what_a_server_tells_is_kept_and_what_it_does_not_is_unknown(
-    answer, software, version, simulated
-):
+async def test_what_a_server_does_not_tell_is_unknown(answer, software, version, simulated):
     found = await identity_of(answer)
     assert (found.problem, found.software, found.version) == (None, software, version)
     assert found.simulated is simulated
@@ -84,23 +79,19 @@ async def test_what_a_server_tells_is_kept_and_what_it_does_not_is_unknown(
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 MOVED = response(308, b"", b"location: https://me:pw@b/v1")
 STRANGE = [b"<html>", b"[]", b'"hello"', b"null", b"{}", b'{"data": 3}', b'{"data": ["a"]}', b"\xff"]
-STRANGE += [b"[" * 100_000]
-STRANGE += [b'{"data": [{"x": 1}], "version": 3}', b'{"data": [{"id": "\\ud800"}]}']
+STRANGE += [b"[" * 100_000, b'{"data": [{"id": 1}], "version": 3}', b'{"data": [{"id": "\\ud800"}]}']
 PROBLEMS = [
-    ("openai", json_pages(MODELS), {"model": "typo"}, ["'typo'", "tiny-vlm, other", "set candidate_model"]),
+    ("openai", json_pages(MODELS), {"model": "typo"}, ["'typo'", "tiny-vlm, other", "candidate_model"]),
     ("ollama", json_pages(OLLAMA | {"/api/tags": {"models": None}}), {}, ["but none", "ollama pull tiny-v"]),
     ("openai", json_pages({}), {}, ["HTTP 404", "ends in /v1"]),
-    ("ollama", json_pages(MODELS), {}, ["HTTP 404", "this is not Ollama"]),
     ("openai", [response(401, b"{}")], {}, ["HTTP 401", "POC_API_KEY"]),
-    ("ollama", [response(403, b"{}")], {}, ["HTTP 403", "POC_API_KEY"]),
     ("openai", [response(503, b"loading")], {}, ["HTTP 503", "wait until it has loaded"]),
-    ("openai", [MOVED], {}, ["redirects", "to https://b/v1", "set candidate_url"]),
-    ("openai", [b"220 mail.example ESMTP\r\n\r\n"], {}, ["not understood", "candidate_url"]),
-    ("openai", [HEAD, b"x" * 17_000_000], {}, ["did not end", "more than 16000000"]),
-    ("openai", [HEAD, *[b" ", 0.05] * 400], {}, ["did not end", "no end"]),
-    ("ollama", [HEAD[:-2], *[b"a: b\r\n", 0.05] * 400], {}, ["does not answer", "wait until"]),
-    ("openai", [KEEP_OPEN], {}, ["takes connections", "wait until"]),
-    *[(api, [response(200, body)], {}, ["but not with", "_url"]) for api in APIS for body in STRANGE],
+    ("openai", [MOVED], {}, ["HTTP 308", "set candidate_url to where it leads, https://b/v1"]),
+    ("openai", [b"220 mail.example ESMTP\r\n\r\n"], {}, ["not an HTTP answer", "check candidate_url"]),
+    ("openai", [HEAD, b"x" * 17_000_000], {}, ["does not answer", "more than 16000000"]),
+    ("openai", [HEAD, *[b" ", 0.05] * 400], {}, ["does not answer", "no end", "wait until"]),
+    ("openai", [KEEP_OPEN], {}, ["does not answer", "wait until"]),
+    *[(api, [response(200, body)], {}, ["no list of models", "_api"]) for api in APIS for body in STRANGE],
 ]  # fmt: skip
 
 
@@ -110,37 +101,25 @@ async def test_a_server_that_is_odd_is_one_line_and_always_ends(api, answer, cha
     assert_one_clear_line(await identity_of(answer, api, **changes), *words)
 
 
-async def test_a_certificate_that_nobody_trusts_and_a_server_without_tls_say_so(tmp_path):
-    def greet(reader, writer):
-        writer.write(b"HTTP/1.1 400 Bad\r\n\r\n")
-
+async def test_a_certificate_that_nobody_trusts_is_named(tmp_path):
     tls = untrusted_tls(tmp_path)
-    for context, words in ((tls, ["certificate", "SSL_CERT_FILE"]), (None, ["not understood", "https?"])):
-        async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context) as listening:
-            port = listening.sockets[0].getsockname()[1]
-            assert_one_clear_line(await check_server(at(f"https://127.0.0.1:{port}")), *words)
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=tls) as listening:
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        assert_one_clear_line(await check_server(at(url)), "certificate", "check candidate_url")
 
 
-WRONG = [
-    "localhost:8000/v1",
-    "ftp://h/v1",
-    "http://",
-    "http://h:99999/v1",
-    "http://h:x/v1",
-    "http://[::1",
-    "",
-]
-WRONG += ["http://a\nb/v1", "/v1", "http://me:secret-word@h:x/v1", "http://me:a/secret-word@h/v1"]
-DOWN = [f"http://{host}/v1" for host in ("127.0.0.1:1", "a" * 70, "a..b", "me:secret-word@nowhere.invalid")]
+WRONG = ["", "/v1", "localhost:8000/v1", "ftp://h/v1", "http://", "http://h:x/v1", "http://[::1"]
+WRONG += ["http://a\nb/v1", "http://me:secret-word@h:x/v1", "http://me:a/secret-word@h/v1"]
+HOSTS = "127.0.0.1:1", "127.0.0.1:99999", "a" * 70, "a..b", "me:secret-word@nowhere.invalid"
+DOWN = [f"http://{host}/v1" for host in HOSTS]
 
 
 @pytest.mark.parametrize("url", WRONG + DOWN)
 async def test_an_address_that_is_none_or_silent_is_named_without_its_password(url):
     found = await check_server(server_at(url))
     assert found.reachable is False
-    assert_one_clear_line(
-        found, "start it, e.g. `vllm-mlx serve tiny-vlm" if url in DOWN else "expected http://"
-    )
+    words = "start it, e.g. `vllm-mlx serve tiny-vlm" if url in DOWN else "e.g. http://host:port"
+    assert_one_clear_line(found, words)
     assert "secret-word" not in repr(found)
     assert await clear_cache(server_at(url if url in DOWN else DOWN[0])) is False
 
@@ -153,16 +132,10 @@ async def test_the_key_is_sent_and_kept_nowhere_even_if_the_server_echoes_it():
         assert all(f"bearer {KEY}".encode() in request.lower() for request in requests)
         assert requests[-1].startswith(b"DELETE /v1/cache ")
         assert KEY not in repr(found)
+        assert await clear_cache(at(url, "ollama"), KEY) is False
         found = await check_server(at(url.replace("//", "//me:secret-word@")), KEY)
         assert (found.problem, found.url) == (None, f"{url}/v1")
         assert b"authorization: basic" in requests[-1].lower()
-
-
-async def test_a_cache_that_cannot_be_cleared_is_no_problem():
-    async with raw_server(json_pages({})) as (url, requests):
-        assert await clear_cache(at(url)) is False
-        assert await clear_cache(at(url, "ollama")) is False
-        assert len(requests) == 1
 
 
 SERVE = """
@@ -181,7 +154,7 @@ server.serve_forever()
 
 @pytest.fixture
 def vllm_process(tmp_path):
-    """Starts what looks like vllm-mlx of a version in an environment of its own; gives its URL and pid."""
+    """Starts what looks like vllm-mlx of a version in an environment of its own; gives its URL."""
     started = []
 
     def start(version, *flags):
@@ -193,9 +166,8 @@ def vllm_process(tmp_path):
         script.parent.mkdir()
         script.write_text(SERVE)
         words = [sys.executable, script, "serve", "tiny-vlm", "--api-key", KEY, *flags]
-        told = {"OLLAMA_NUM_PARALLEL": "4", "TOKEN": KEY}
-        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, env=told))
-        return f"http://127.0.0.1:{int(started[0].stdout.readline())}", started[0].pid
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE))
+        return f"http://127.0.0.1:{int(started[0].stdout.readline())}"
 
     yield start
     for process in started:
@@ -205,21 +177,19 @@ def vllm_process(tmp_path):
 
 
 @pytest.mark.parametrize("denied", [False, True])
-async def test_a_local_process_tells_version_flags_and_start_and_no_secret(vllm_process, denied, monkeypatch):
+async def test_a_local_process_tells_version_and_flags_and_no_secret(vllm_process, denied, monkeypatch):
     def sockets_of(process, kind, real=psutil.Process.net_connections):  # on macOS, for whoever is not root
         if denied and process.ppid() != os.getpid():
             raise psutil.AccessDenied
         return real(process, kind)
 
     monkeypatch.setattr(psutil.Process, "net_connections", sockets_of)
-    url, pid = vllm_process("0.5.0", "--mllm", "--max-num-seqs=16", "--completion-batch-size", "8")
+    url = vllm_process("0.5.0", "--mllm", "--max-num-seqs=16", "--completion-batch-size", "8")
     found = await check_server(at(url))
-    process = found.details["process"]
-    assert (found.version, found.software, process["pid"]) == ("0.5.0", "vllm-mlx", pid)
-    assert process["flags"] == {"mllm": True, "max-num-seqs": 16, "completion-batch-size": 8}
-    assert process["settings"] == {"OLLAMA_NUM_PARALLEL": "4"}
+    assert (found.version, found.software) == ("0.5.0", "vllm-mlx")
+    flags = {"mllm": True, "max-num-seqs": 16, "completion-batch-size": 8}
+    assert found.details["process"] == {"flags": flags}
     assert KEY not in repr(found)
-    assert "718" in replay_risk(found)
     assert "--disable-prefix-cache" in replay_risk(found)
 
 

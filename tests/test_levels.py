@@ -1,51 +1,25 @@
-"""Speed and quality of every level, the level that is chosen, and the first edition's figures."""
-
-import json
-from pathlib import Path
+"""Speed and quality of every level, and the level that is chosen."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from poc_lib.metrics import (
-    COLUMNS,
-    LEVEL_COLUMNS,
-    binomial_upper,
-    choose_level,
-    judge_answers,
-    summarize_levels,
-)
-from poc_lib.runs import read_events, read_frames, read_requests, read_run
+from poc_lib import metrics
+from poc_lib.metrics import COLUMNS, LEVEL_COLUMNS, choose_level, summarize_levels
 
-FROZEN = Path(__file__).parent / "frozen"
 NAN = float("nan")
 
 
 def cell(level: int, n: int = 24, s_per_wave: float = 1.0, first_s: float = 0.0, **changes) -> pd.DataFrame:
     """One cell of judged answers: waves of ``level`` requests, ``s_per_wave`` long, all answered."""
-    rows = pd.DataFrame({"position": range(n)})
-    rows = rows.assign(
-        start_s=first_s + rows["position"] // level * s_per_wave, total_s=s_per_wave, ttft_s=0.25
-    )
-    plain = {
-        "server": "vllm",
-        "role": "candidate",
-        "phase": "pilot",
-        "block": 0,
-        "sitting": 0,
-        "complete": True,
-    }
-    plain |= {
-        "output_tokens": 50.0,
-        "prompt_tokens": 600.0,
-        "well_formed": True,
-        "cut": False,
-        "looping": False,
-    }
-    plain |= {"sign": "", "proof": "", "tpot_s": 0.01, "itl_p50_s": 0.01, "itl_max_s": 0.3, "ref_ratio": 0.5}
-    rows = rows.assign(concurrency=level, frame_id=[f"f{i}" for i in range(n)], **plain)
-    rows = rows.assign(request_id=[f"{level}/{first_s}/{changes}/{i}" for i in range(n)]).assign(**changes)
-    return rows.reindex(columns=list(COLUMNS)).astype({"error_class": "str", "code": "str"})
+    rows = pd.DataFrame({"position": range(n), "frame_id": [f"f{i}" for i in range(n)], "concurrency": level})
+    rows["start_s"] = first_s + rows["position"] // level * s_per_wave
+    plain = {"server": "vllm", "role": "candidate", "phase": "pilot", "block": 0, "complete": True}
+    plain |= {"total_s": s_per_wave, "ttft_s": 0.25, "tpot_s": 0.01, "itl_p50_s": 0.01, "itl_max_s": 0.3}
+    plain |= {"output_tokens": 50.0, "prompt_tokens": 600.0, "sign": "", "proof": "", "ref_ratio": 0.5}
+    plain |= {"well_formed": True, "cut": False, "looping": False}
+    rows = rows.assign(**plain | changes).reindex(columns=list(COLUMNS))
+    return rows.astype({"error_class": "str", "code": "str"})
 
 
 def levels_of(*cells: pd.DataFrame, chosen=None, events=()) -> pd.DataFrame:
@@ -72,9 +46,7 @@ def test_rates_are_work_divided_by_wall_clock_summed_over_the_blocks():
 
 
 def test_a_chosen_level_speaks_from_all_its_confirmation_blocks_and_others_from_the_pilot():
-    confirm = [
-        cell(4, s_per_wave=0.5, phase="confirm", block=block, first_s=99.0 * block) for block in (1, 2)
-    ]
+    confirm = [cell(4, 24, 0.5, 99.0 * block, phase="confirm", block=block) for block in (1, 2)]
     levels = levels_of(cell(4), cell(1), *confirm, chosen={"vllm": 4})
     assert levels["source"].tolist() == ["pilot", "confirm"]
     assert levels["chosen"].tolist() == [False, True]
@@ -85,7 +57,7 @@ def test_a_chosen_level_speaks_from_all_its_confirmation_blocks_and_others_from_
 
 
 def test_what_was_cut_counts_in_no_rate():
-    cut = cell(4, n=3, first_s=50.0, sitting=1, complete=False)
+    cut = cell(4, n=3, first_s=50.0, complete=False)
     assert levels_of(cell(4), cut).loc[("vllm", 4), ["n_sent", "frames_per_s"]].tolist() == [24, 4.0]
     alone = levels_of(cut).loc[("vllm", 4)]
     assert (alone["source"], alone["n_sent"]) == ("", 0)
@@ -115,24 +87,20 @@ def test_a_token_rate_needs_every_answers_count():
 
 @pytest.mark.parametrize(("n", "known"), [(96, False), (100, True)])
 def test_the_99th_percentile_is_shown_from_a_hundred_answers_on_and_the_slowest_always(n, known):
-    answers = cell(4, n=n).assign(ttft_s=np.linspace(0, 1, n), total_s=np.linspace(1, 2, n), lag_s=0.0)
-    answers.loc[5, "lag_s"] = 0.7
+    answers = cell(4, n=n).assign(ttft_s=np.linspace(0, 1, n), total_s=np.linspace(1, 2, n))
     level = levels_of(answers).loc[("vllm", 4)]
     assert level["ttft_p50_s"] == pytest.approx(0.5)
     assert level["ttft_p95_s"] == pytest.approx(0.95)
     assert level["slowest_s"] == 2.0
     assert level[["ttft_p99_s", "total_p99_s"]].notna().tolist() == [known, known]
-    assert (level["lag_p99_s"] == 0.7) is not known
 
 
 def test_prefill_and_decode_are_told_by_the_server_where_it_tells_them():
     seen = levels_of(cell(4)).loc[("vllm", 4)]
     assert seen[["prefill_share", "decode_share"]].tolist() == [0.25, 0.75]
-    assert np.isnan(seen["queue_s"])
-    told = {"server_load_s": 0.02, "server_prefill_s": 0.125, "server_decode_s": 0.5}
+    told = {"server_prefill_s": 0.125, "server_decode_s": 0.5}
     level = levels_of(cell(4, **told)).loc[("vllm", 4)]
     assert level[["prefill_share", "decode_share"]].tolist() == [0.125, 0.5]
-    assert level["queue_s"] == pytest.approx(0.25 - 0.125 - 0.02)
 
 
 def test_a_speed_up_in_the_pilot_is_over_the_baselines_chosen_else_its_fastest_level():
@@ -148,9 +116,8 @@ def test_codes_and_signs_are_counted_over_every_answer_of_the_level():
     level = levels_of(signed, proofs.assign(complete=False)).loc[("vllm", 4)]
     assert level[["n_proof", "n_code_own", "n_code_other", "n_code_none"]].tolist() == [9, 6, 2, 1]
     assert level[["n_duplicates", "n_wrong_neighbours", "n_signs", "n_texts"]].tolist() == [1, 2, 3, 24]
-    assert level["mixup_share"] == 0.25
-    assert level["mixup_upper"] == pytest.approx(binomial_upper(2, 8))
-    assert np.isnan(levels_of(signed).loc[("vllm", 4), "mixup_share"])
+    assert level["mixup_upper"] == pytest.approx(metrics.binomial_upper(2, 8))
+    assert np.isnan(levels_of(signed).loc[("vllm", 4), "mixup_upper"])
 
 
 def test_what_the_client_adds_to_the_first_token_is_a_share_of_the_levels_median():
@@ -160,10 +127,8 @@ def test_what_the_client_adds_to_the_first_token_is_a_share_of_the_levels_median
 
 
 def test_scores_are_means_over_answers_with_their_n():
-    answers = cell(
-        4, n=4, ref_ratio=[0.9, 0.7, NAN, 0.8], base_cosine=[0.4, NAN, NAN, 0.6], cut=[True, *[False] * 3]
-    )
-    level = levels_of(answers).loc[("vllm", 4)]
+    scores = {"ref_ratio": [0.9, 0.7, NAN, 0.8], "base_cosine": [0.4, NAN, NAN, 0.6]}
+    level = levels_of(cell(4, n=4, cut=[True, *[False] * 3], **scores)).loc[("vllm", 4)]
     assert level["n_scored"] == 3
     assert level["match_rate"] == pytest.approx(1 / 3)  # above 0.8, not at it
     assert level[["ref_ratio", "base_cosine", "cut_rate"]].tolist() == pytest.approx([0.8, 0.5, 0.25])
@@ -171,51 +136,23 @@ def test_scores_are_means_over_answers_with_their_n():
 
 MIXED = cell(8, n=24, phase="proof", code="CH7K4M", proof=["other", *["own"] * 23])
 SIGNED = {"sign": ["duplicate", "duplicate", *[""] * 22]}
-
-
-CHOICES = {
-    "the fastest": ([cell(1), cell(4), cell(8)], 8, []),
-    "not always the highest": ([cell(1), cell(4), cell(8, s_per_wave=4.0)], 4, []),
-    "one proven mix-up": (
-        [cell(1), cell(4), cell(8), MIXED],
-        4,
-        ["8 in flight (8 frames/s) was set aside: 1 of 24 answers were about another image."],
-    ),
-    "signs": ([cell(1), cell(4), cell(8, **SIGNED)], 4, ["2 of 24 answers were about another image, as it"]),
-    "a single sign": ([cell(1), cell(8, sign=["duplicate", *[""] * 23])], 8, []),
-    "given up": ([cell(1), cell(8, n=10, error_class="busy")], 1, ["lost 24 of 24 frames"]),
-    "cut": ([cell(1), cell(4, complete=False)], 1, ["no cell was completed"]),
-    "none is fit": ([cell(1, error_class="busy")], None, ["lost 24 of 24 frames"]),
-    "none was tried": ([cell(1, **OLLAMA)], None, []),
+ASIDE = "in flight was set aside: "
+ONE = "8 in flight (8 frames/s) was set aside: 1 of 24 answers were about another image."
+TWO = ONE.replace("1 of 24", "2 of 24").replace("image.", "image, as it seems.")
+CHOICES = {  # cells -> the level, and what is said of a faster one
+    "the fastest": ([cell(1), cell(4), cell(8)], 8, None),
+    "not always the highest": ([cell(1), cell(4), cell(8, s_per_wave=4.0)], 4, None),
+    "one proven mix-up": ([cell(1), cell(4), cell(8), MIXED], 4, ONE),
+    "signs": ([cell(1), cell(4), cell(8, **SIGNED)], 4, TWO),
+    "a single sign": ([cell(1), cell(8, sign=["duplicate", *[""] * 23])], 8, None),
+    "given up": ([cell(1), cell(8, n=10, error_class="busy")], 1, f"8 {ASIDE}lost 24 of 24 frames."),
+    "cut": ([cell(1), cell(4, complete=False)], 1, f"4 {ASIDE}no cell was completed."),
+    "none is fit": ([cell(1, error_class="busy")], None, f"1 {ASIDE}lost 24 of 24 frames."),
+    "none was tried": ([cell(1, **OLLAMA)], None, None),
 }
 
 
-@pytest.mark.parametrize(("cells", "level", "says"), CHOICES.values(), ids=CHOICES)
-def test_the_level_to_confirm_is_the_fastest_that_lost_nothing_and_mixed_up_nothing(cells, level, says):
+@pytest.mark.parametrize(("cells", "level", "aside"), CHOICES.values(), ids=CHOICES)
+def test_the_level_to_confirm_is_the_fastest_that_lost_nothing_and_mixed_up_nothing(cells, level, aside):
     choice = choose_level(summarize_levels(pd.concat(cells, ignore_index=True), {}), "vllm")
-    set_aside = [
-        line for line in choice.set_aside if "no cell was completed" not in line or "no cell" in says[0]
-    ]
-    assert choice.level == level
-    assert len(set_aside) == len(says)
-    assert all(part in line for part, line in zip(says, set_aside, strict=True))
-
-
-@pytest.mark.parametrize("name", ["clean", "faults", "interrupted", "recorded", "no_references", "hostile"])
-def test_rates_percentiles_and_failures_are_those_of_the_first_edition(name):
-    run = read_run(FROZEN / name)
-    levels = summarize_levels(judge_answers(read_requests(run), read_frames(run), read_events(run)), {})
-    levels = levels[levels["source"] == "measure"].set_index(["server", "concurrency"])
-    expected = json.loads((FROZEN / name / "expected.json").read_text())["levels"]
-    assert len(levels) == len(expected)
-    for row in expected:
-        level, reported = levels.loc[(row["server"], row["concurrency"])], row["reported"]
-        shown = ("frames_per_s", "output_tok_per_s", "ttft_p50_s", "ttft_p95_s", "total_p50_s", "total_p95_s")
-        wanted = {key: reported[key] for key in shown} | {"n_failed": row["n_failed"]}
-        wanted |= {} if reported["blocks_left_out"] else {"tpot_p50_s": row["tpot_p50_s"]}
-        if reported["speedup_frames"] is not None and name != "recorded":
-            wanted["pilot_speedup"] = reported["speedup_frames"]
-        for key, value in wanted.items():
-            value = NAN if value is None else value
-            is_close = pytest.approx(value, rel=1e-5, abs=1e-7, nan_ok=True)  # TPOT is kept to 0.1 µs
-            assert level[key] == is_close, (row["server"], key)
+    assert choice == (level, [aside] if aside else [])

@@ -5,170 +5,132 @@ import subprocess
 import sys
 import time
 import types
-from contextlib import closing
-from socket import socket
+from dataclasses import asdict
 
-import httpx
 import orjson
 import psutil
 import pytest
 
+from poc_lib import telemetry
 from poc_lib.params import PROJECT_ROOT
 from poc_lib.runs import Run, read_events, read_telemetry
-from poc_lib.telemetry import sampling, snapshot_counters, telemetry_table
-from poc_lib.telemetry.said import ask_server, machine_reader, parse_therm, read_figures, routes_of
 from tests.wire import json_pages, raw_server, server_at
 
 # Of vllm-mlx 0.6.0 on Linux and of mlx-vlm 0.7.10, cut.
 STATUS = (
-    b'{"status":"running","model":"tiny","uptime_s":17.7,"num_running":5,"num_waiting":1,"total_requests_proc'
-    b'essed":42,"total_prompt_tokens":3674,"total_completion_tokens":623,"generation_tps":317.7,"metal":{"activ'
-    b'e_memory_gb":null,"peak_memory_gb":3.5,"cache_memory_gb":null},"requests":[]}'
+    b'{"status":"running","num_running":5,"num_waiting":1,"total_requests_processed":42,'
+    b'"total_completion_tokens":623,"generation_tps":317.7,"metal":{"active_memory_gb":null},"requests":[]}'
 )
-METRICS = b"# TYPE vllm_mlx_completion_tokens_total counter\nvllm_mlx_completion_tokens_total 156.0\n"
 MLX_VLM = b'{"latest":null,"summary":{"requests_completed":7,"in_flight":2,"completion_tokens_total":90}}'
 LOADED = [{"name": "other", "context_length": 9}, {"name": "tiny-vlm:latest", "context_length": 4096}]
 SAID = {"num_running": 5, "num_waiting": 1, "requests_total": 42, "output_tokens_total": 623}
 
 
 @pytest.mark.parametrize(
-    ("api", "route", "body", "expected"),
+    ("api", "body", "expected"),
     [
-        ("openai", "/v1/status", STATUS, SAID),
-        ("openai", "/metrics", METRICS, {}),
-        ("openai", "/metrics", MLX_VLM, {"num_running": 2, "requests_total": 7, "output_tokens_total": 90}),
-        ("openai", "/metrics", b'{"summary":7}', {}),
-        ("openai", "/metrics", b"\xff\xfe<html>", {}),
-        ("openai", "/v1/status", b'{"num_running":true,"metal":[1],"total_completion_tokens":"623"}', {}),
-        ("openai", "/v1/status", b"[1]", {}),
-        ("ollama", "/api/ps", orjson.dumps({"models": LOADED}), {"context_length": 4096}),
-        ("ollama", "/api/ps", b'{"models":[1,{"name":"tiny-vlm"}]}', {}),
-        ("ollama", "/api/ps", b'{"models":7}', {}),
-        ("ollama", "/api/ps", b'{"models":null}', {}),
+        ("openai", STATUS, SAID),
+        ("openai", b"# TYPE vllm_mlx_completion_tokens_total counter", {}),
+        ("openai", MLX_VLM, {"num_running": 2, "requests_total": 7, "output_tokens_total": 90}),
+        ("openai", b'{"summary":7}', {}),
+        ("openai", b"\xff\xfe<html>", {}),
+        ("openai", b'{"num_running":true,"metal":[1],"total_completion_tokens":"623"}', {}),
+        ("openai", b"[1]", {}),
+        ("ollama", orjson.dumps({"models": LOADED}), {"context_length": 4096}),
+        ("ollama", orjson.dumps({"models": LOADED[:1]}), {}),
+        ("ollama", b'{"models":[1,{"name":"tiny-vlm"}]}', {}),
+        ("ollama", b'{"models":7}', {}),
+        ("ollama", b"{}", {}),
     ],
-)  # fmt: skip
-def test_what_servers_say_of_themselves_is_read_and_what_is_odd_left_out(api, route, body, expected):
-    assert read_figures(server_at("http://x/v1", api=api), f"http://x{route}", body) == expected
-
-
-def test_routes_begin_at_the_servers_root_without_its_password():
-    assert routes_of(server_at("http://ann:pw@x:1/v1/")) == ["http://x:1/v1/status", "http://x:1/metrics"]
-
-
-@pytest.mark.parametrize(("status", "left"), [(404, 0), (500, 2), (None, 2)])
-async def test_a_route_that_a_server_lacks_is_not_asked_again_and_one_that_fails_is(status, left):
-    def answer(request: httpx.Request) -> httpx.Response:
-        if status is None:
-            raise httpx.ConnectError("down")
-        return httpx.Response(status)
-
-    routes = routes_of(server := server_at("http://x/v1"))
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        assert await ask_server(client, server, routes, 20.0) == {}
-    assert len(routes) == left
+)
+def test_what_servers_say_of_themselves_is_read_and_what_is_odd_left_out(api, body, expected):
+    assert telemetry.read_figures(server_at("http://x/v1", api=api), body) == expected
 
 
 @pytest.mark.parametrize(
-    ("pages", "expected", "n_asked"),
+    ("pages", "expected", "asked"),
     [
-        ({"/v1/status": STATUS, "/metrics": MLX_VLM}, SAID, 1),
-        ({"/metrics": MLX_VLM}, {"num_running": 2, "requests_total": 7, "output_tokens_total": 90}, 2),
+        ({"/v1/status": STATUS, "/metrics": MLX_VLM}, SAID, [b"/v1/status"]),
+        ({"/metrics": b'{"summary":{"in_flight":2}}'}, {"num_running": 2}, [b"/v1/status", b"/metrics"]),
     ],
 )
-async def test_a_snapshot_is_the_first_route_that_tells_anything_and_sends_the_key(pages, expected, n_asked):
+async def test_a_snapshot_is_the_first_route_that_tells_anything_and_sends_the_key(pages, expected, asked):
     async with raw_server(json_pages(pages)) as (url, requests):
-        assert await snapshot_counters(server_at(f"{url}/v1"), "sk-1") == expected
-    assert [b"authorization: bearer sk-1" in request.lower() for request in requests] == [True] * n_asked
+        assert await telemetry.snapshot_counters(server_at(f"{url}/v1/"), "sk-1") == expected
+    assert [request.split()[1] for request in requests] == asked
+    assert all(b"authorization: bearer sk-1" in request.lower() for request in requests)
 
 
 async def test_a_server_that_drips_for_ever_costs_a_snapshot_its_deadline_and_no_more(monkeypatch):
-    monkeypatch.setattr("poc_lib.telemetry.SNAPSHOT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("poc_lib.telemetry.DEADLINE_S", 0.3)
     drip = [b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n", *[b" ", 0.05] * 2000]
     async with raw_server(drip) as (url, _), asyncio.timeout(20):
-        assert await snapshot_counters(server_at(f"{url}/v1")) == {}
-
-
-async def test_a_server_that_is_down_has_an_empty_snapshot():
-    with closing(socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        assert await snapshot_counters(server_at(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")) == {}
+        assert await telemetry.snapshot_counters(server_at(f"{url}/v1")) == {}
+    assert await telemetry.snapshot_counters(server_at(f"{url}/v1")) == {}  # it is down now
 
 
 @pytest.mark.parametrize(
-    ("said", "share"),
+    ("plugged", "said", "expected"),
     [
-        ("CPU_Scheduler_Limit \t= 100\n\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 62\n", 62),
-        ("Note: No thermal warning level has been recorded\nNote: No performance warning level", 100),
+        (None, "\tCPU_Available_CPUs \t= 8\n\tCPU_Speed_Limit \t= 62\n", (None, 62)),
+        (True, "Note: No thermal warning level has been recorded\n", (False, 100)),
+        (False, "", (True, None)),
     ],
 )
-def test_the_speed_that_macos_allows_is_read(said, share):
-    assert parse_therm(said) == {"thermal": share}
-
-
-@pytest.mark.parametrize(("plugged", "known"), [(None, {}), (True, {"on_battery": False})])
-def test_the_machine_is_read_and_what_it_does_not_tell_is_left_out(monkeypatch, plugged, known):
+def test_the_machine_is_read_and_what_it_does_not_tell_is_missing(
+    tmp_path, monkeypatch, plugged, said, expected
+):
+    (tmp_path / "pmset").write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    (tmp_path / "pmset").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(sys, "platform", "darwin")
     battery = None if plugged is None else types.SimpleNamespace(power_plugged=plugged)
     monkeypatch.setattr(psutil, "sensors_battery", lambda: battery, raising=False)
-    figures = machine_reader()()
-    assert set(figures) - {"thermal"} == {"memory_available_gb", "swap_used_gb", *known}
-    assert known.items() <= figures.items()
-    assert 0 < figures["memory_available_gb"] * 1e9 <= psutil.virtual_memory().total
+    figures = telemetry.read_machine()
+    assert (figures["on_battery"], figures["thermal"]) == expected
+    assert figures["swap_used_gb"] >= 0
 
 
-def test_macos_is_asked_for_its_limit_and_not_each_time(tmp_path, monkeypatch):
-    program = tmp_path / "pmset"
-    program.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\necho 'CPU_Speed_Limit = 62'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "darwin")
-    read = machine_reader()
-    assert [read()["thermal"], read()["thermal"]] == [62, 62]
-    assert (tmp_path / "asked").read_text() == "asked\n"
-
-
-async def test_samples_of_all_sources_come_while_the_block_runs_and_end_with_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("poc_lib.telemetry.TELEMETRY_EVERY_S", 0.1)
+async def test_samples_of_all_sources_come_while_the_block_runs_and_end_with_it(tmp_path):
     run, start_ns, before = Run(tmp_path, {}), time.perf_counter_ns(), set(psutil.Process().children())
-    async with raw_server(json_pages({"/v1/status": STATUS, "/metrics": METRICS})) as (url, requests):
-        with sampling(run, [server_at(f"{url}/v1")], sitting=3, start_ns=start_ns, api_key="sk-1"):
+    async with raw_server(json_pages({"/v1/status": STATUS})) as (url, requests):
+        with telemetry.sampling(run, [server_at(f"{url}/v1")], sitting=3, start_ns=start_ns, api_key="sk-1"):
             for _ in range(600):
                 if {sample["source"] for sample in read_telemetry(run)} == {"server", "machine"}:
                     break
                 await asyncio.sleep(0.1)
-    table = telemetry_table(read_telemetry(run))
-    assert set(table["source"]) == {"server", "machine"}
+    samples = read_telemetry(run)
     assert not [child for child in set(psutil.Process().children()) - before if child.is_running()]
-    assert set(table["sitting"]) == {3.0}
-    assert table["at_s"].between(0, (time.perf_counter_ns() - start_ns) / 1e9).all()
-    assert set(table.loc[table["source"] == "server", "requests_total"]) == {42.0}
+    assert {sample["sitting"] for sample in samples} == {3}
+    assert all(0 <= sample["at_s"] <= (time.perf_counter_ns() - start_ns) / 1e9 for sample in samples)
+    told = next(sample for sample in samples if sample["source"] == "server")
+    assert told.items() >= ({"server": "vllm-mlx"} | SAID).items()
     assert b"authorization: bearer sk-1" in requests[0].lower()
     assert read_events(run) == []
 
 
 @pytest.mark.parametrize(
     ("program", "problem"),
-    [("import sys; sys.exit('no spec')", "no spec"), ("import time; time.sleep(600)", None)],
+    [("import sys; sys.exit('no spec')", "no spec"), ("import time; time.sleep(600)", "exit status -9")],
 )
-def test_a_sampler_that_fails_is_noted_and_one_that_hangs_is_ended(tmp_path, monkeypatch, program, problem):
+def test_a_sampler_that_fails_or_hangs_is_ended_and_noted(tmp_path, monkeypatch, program, problem):
     stub = tmp_path / "python"
     stub.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program}"\n')
     stub.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stub))
-    monkeypatch.setattr("poc_lib.telemetry.STOP_TIMEOUT_S", 1.0 if problem is None else 20.0)
+    monkeypatch.setattr("poc_lib.telemetry.STOP_TIMEOUT_S", 20.0 if problem == "no spec" else 1.0)
     run = Run(tmp_path, {})
-    with sampling(run, [], sitting=0, start_ns=0):
+    with telemetry.sampling(run, [], sitting=0, start_ns=0):
         pass
     noted = [(event["event"], event["problem"]) for event in read_events(run)]
-    assert noted == ([] if problem is None else [("telemetry_failed", problem)])
+    assert noted == [("telemetry_failed", problem)]
 
 
 async def test_a_source_that_breaks_off_is_told_by_the_exit_status_and_the_others_go_on():
     async with raw_server(json_pages({"/v1/status": STATUS})) as (url, _):
-        server = {"name": "s", "role": "candidate", "url": f"{url}/v1", "api": "openai", "model": "m"}
-        spec = {"servers": [server], "sitting": 0, "start_ns": 0, "api_key": None}
-        spec |= {"every_s": 0.05, "timeout_s": 9}
+        spec = {"sitting": 0, "start_ns": 0, "api_key": None, "servers": [asdict(server_at(f"{url}/v1"))]}
         program = (
-            "import psutil, runpy; psutil.virtual_memory = lambda: 1 / 0;"
+            "import psutil, runpy; psutil.swap_memory = lambda: 1 / 0;"
             "runpy.run_module('poc_lib.telemetry', run_name='__main__')"
         )
         pipe = asyncio.subprocess.PIPE
@@ -177,10 +139,10 @@ async def test_a_source_that_breaks_off_is_told_by_the_exit_status_and_the_other
         )
         process.stdin.write(orjson.dumps(spec) + b"\n")
         async with asyncio.timeout(60):
-            lines = [orjson.loads(await process.stdout.readline()) for _ in range(3)]
+            lines = [orjson.loads(await process.stdout.readline()) for _ in range(2)]
             process.stdin.close()
             _, said = await process.communicate()
-    assert [line["source"] for line in lines] == ["server"] * 3
+    assert [line["source"] for line in lines] == ["server"] * 2
     assert (process.returncode, said.splitlines()[-1]) == (1, b"ZeroDivisionError: division by zero")
 
 
@@ -197,11 +159,3 @@ def test_a_sampler_does_not_outlive_the_process_that_measures(tmp_path):
     while psutil.pid_exists(int(done.stdout)) and psutil.Process(int(done.stdout)).status() != "zombie":
         assert time.monotonic() < until_s
         time.sleep(0.1)
-
-
-def test_a_table_of_no_samples_has_its_columns_and_what_is_not_known_is_missing():
-    assert telemetry_table([])["swap_used_gb"].tolist() == []
-    table = telemetry_table([{"source": "machine", "sitting": 0, "at_s": 5, "foreign": 1}])
-    assert table["at_s"].tolist() == [5.0]
-    assert table[["swap_used_gb", "thermal", "on_battery"]].isna().all(axis=None)
-    assert "foreign" not in table

@@ -1,11 +1,9 @@
 """The exact transport, and fetch over it and over httpx's own, against raw sockets on the local machine."""
 
 import asyncio
-import gzip
 import socket
 import ssl
 import time
-import zlib
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 
 import httpx
@@ -20,8 +18,8 @@ TEXT, DONE, END = b"data: some text of an answer\n\n" * 3, b"data: [DONE]\n\n", 
 both = pytest.mark.parametrize("kind", ["exact", "httpx"])
 
 
-def sized(body: bytes, headers: bytes = b"") -> bytes:
-    return OK + headers + b"content-length: %d\r\n\r\n" % len(body) + body
+def sized(body: bytes) -> bytes:
+    return OK + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
 def chunk(data: bytes) -> bytes:
@@ -93,17 +91,14 @@ async def ask(client: httpx.AsyncClient, url: str, body: bytes = b"{}", **option
     return exchange
 
 
-EARLY, PACKED, ZIPPED = b"HTTP/1.1 100 Continue\r\n\r\n", gzip.compress(TEXT), b"content-encoding: gzip\r\n"
+EARLY = b"HTTP/1.1 100 Continue\r\n\r\n"
 WHOLE = {
     "content-length": [sized(TEXT)],
     "chunked": [CHUNKED + chunk(TEXT[:9]), 0.02, chunk(TEXT[9:]) + END],
-    "chunk extensions and trailers": [CHUNKED + b"%x;a=b\r\n%s\r\n0\r\nx: y\r\n\r\n" % (len(TEXT), TEXT)],
+    "chunk extensions": [CHUNKED + b"%x;a=b\r\n%s\r\n" % (len(TEXT), TEXT) + END],
     "ended by closing": [OK + b"\r\n" + TEXT[:20], 0.02, TEXT[20:], "close"],
-    "byte for byte": [bytes([byte]) for byte in CHUNKED + chunk(TEXT) + END],
     "after interim answers": [b"HTTP/1.1 103 Early\r\nx: y\r\n\r\n" + EARLY, 0.02, sized(TEXT)],
-    "gzip": [sized(PACKED, b"Content-Encoding: GZIP\r\n")],
-    "gzip in pieces": [sized(PACKED, ZIPPED)[:-20], 0.02, PACKED[-20:]],
-    "deflate": [sized(zlib.compress(TEXT), b"content-encoding: deflate\r\n")],
+    "byte for byte": [bytes([byte]) for byte in CHUNKED + chunk(TEXT) + END],
     "no end after the last line": [CHUNKED + chunk(TEXT + DONE[:9]), 0.02, chunk(DONE[9:]), "listen"],
     "heartbeats after the last line": [CHUNKED + chunk(TEXT + DONE), [chunk(b": beat\n\n"), 0.01]],
 }
@@ -116,7 +111,6 @@ async def test_an_answer_is_read_whole_however_it_is_framed(kind, name):
         exchange = await ask(client, url)
     assert (exchange.status, exchange.error_class, exchange.error_message) == (200, None, None)
     assert exchange.body.removesuffix(DONE) == TEXT
-    assert "x" not in exchange.headers
     assert exchange.end_ns == exchange.chunks[-1][0]
 
 
@@ -124,16 +118,13 @@ HALF = CHUNKED + chunk(TEXT)
 BROKEN = {
     "a byte now and then in the body": ([HALF, [chunk(b"x"), 0.02]], "timeout"),
     "a byte now and then in the headers": ([OK + b"x: ", [b"y", 0.02]], "timeout"),
+    "endless headers": ([OK, [b"name: value\r\n" * 999]], "malformed"),
     "blank lines": ([[b"\r\n", 0.02]], "timeout or malformed"),
-    "silence": (["listen"], "timeout"),
     "silence in the body": ([HALF, "listen"], "timeout"),
     "a body nobody reads": (["unread", "listen"], "timeout"),
     "endless tokens": ([HALF, [chunk(b"data: x\n\n" * 999)]], "malformed"),
-    "a bomb": ([sized(gzip.compress(b"0" * 10**7), ZIPPED)], "malformed"),
-    "endless headers": ([OK, [b"name: value\r\n" * 999]], "malformed"),
     "another protocol": ([b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "listen"], "malformed"),
     "a chunk without a size": ([HALF + b"zz\r\n", "listen"], "malformed"),
-    "gzip that is none": ([sized(b"plain text", ZIPPED)], "malformed"),
     "closed without an answer": (["close"], "connect"),
     "closed between chunks": ([HALF, "close"], "truncated"),
     "closed before its length": ([OK + b"content-length: 999\r\n\r\n" + TEXT, "close"], "truncated"),
@@ -155,6 +146,14 @@ async def test_a_broken_or_endless_answer_is_named_and_what_came_is_kept(kind, n
     assert kind == "httpx" or len(exchange.body) < 1.1e6
     assert len(seen["requests"]) == 1  # nothing is sent twice behind the caller's back
     assert exchange.body.startswith(TEXT if b"some text" in repr(script[0]).encode() else b"")
+
+
+async def test_a_packed_answer_that_was_not_asked_for_is_named():
+    packed = OK + b"content-encoding: gzip\r\ncontent-length: 9\r\n\r\n" + b"x" * 9
+    async with serving([packed]) as (url, _), open_client("exact") as client:
+        exchange = await ask(client, url)
+    assert (exchange.error_class, exchange.status) == ("malformed", 200)
+    assert "packed (gzip)" in exchange.error_message
 
 
 @both
@@ -212,15 +211,17 @@ async def test_giving_up_or_closing_the_client_closes_the_connection_at_once(kin
         assert (await tasks[0]).error_class == "connect"
 
 
-async def test_stamps_are_those_of_arrival_and_a_plain_httpx_call_reads_the_same_body():
+async def test_stamps_are_those_of_arrival_and_a_plain_httpx_call_gets_the_same_answer_or_an_error():
     steps = [part for i in range(5) for part in (chunk(b"word %d " % i), 0.05)]
-    async with serving([CHUNKED, *steps, END]) as (url, _), open_client("exact") as client:
-        response = await client.post(url, content=b"{}")
-    stamps = response.extensions["stamps"]
-    assert [piece for _, piece in stamps] == [b"word %d " % i for i in range(5)]
-    assert response.extensions["sent_ns"] < response.extensions["headers_ns"] <= stamps[0][0]
-    assert stamps[-1][0] - stamps[0][0] > 100e6
-    assert (response.text, response.extensions["cut"]) == ("word 0 word 1 word 2 word 3 word 4 ", None)
+    scripts = [CHUNKED, *steps, END], [CHUNKED, *steps, "close"]
+    async with serving(scripts[0], *scripts) as (url, _), open_client("exact") as client:
+        exchange = await ask(client, url)
+        assert [piece for _, piece in exchange.chunks] == [b"word %d " % i for i in range(5)]
+        assert exchange.start_ns < exchange.headers_ns <= exchange.chunks[0][0]
+        assert exchange.chunks[-1][0] - exchange.chunks[0][0] > 100e6
+        assert (await client.get(url)).text == "word 0 word 1 word 2 word 3 word 4 "
+        with pytest.raises(httpx.TransportError, match="lost"):
+            await client.get(url)
 
 
 @both
@@ -228,7 +229,7 @@ async def test_a_large_body_goes_out_whole_and_a_refusal_before_its_end_is_read(
     slowly = ["unread", *([3_000_000, 0.1] * 10), sized(TEXT)]
     scripts = slowly, ["unread", sized(DONE), "listen"], [sized(TEXT)]
     async with serving(*scripts) as (url, seen), open_client(kind) as client:
-        exchange = await ask(client, url, b"x" * 30_000_000, timeout={"read": 0.5, "write": 5.0})
+        exchange = await ask(client, url, b"x" * 30_000_000)
         assert (exchange.body, seen["received"]) == (TEXT, 30_000_000)
         if kind == "exact":  # and what is left of the refused body does not precede the next request
             assert (await ask(client, url, b"x" * 30_000_000)).body == DONE
@@ -265,28 +266,11 @@ async def test_an_ipv6_address_is_an_address(kind):
     assert b"host: [::1]:" in seen["requests"][0]
 
 
-async def test_impossible_requests_are_refused_and_proxies_of_the_environment_are_not_asked(monkeypatch):
+async def test_proxies_of_the_environment_are_not_asked_and_impossible_addresses_are_no_connection(
+    monkeypatch,
+):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with serving([sized(TEXT)]) as (url, _), open_client("exact") as client:
-        with pytest.raises(httpx.LocalProtocolError):
-            await client.get(url, headers={"authorization": "Bearer a\r\nx: y"})
-        errors = {"ftp://a/": httpx.UnsupportedProtocol, "http://127.0.0.1:99999/": httpx.ConnectError}
-        for impossible, error in errors.items():
-            with pytest.raises(error):
-                await client.get(impossible)
+        for impossible in ("http://127.0.0.1:99999/", "http://a..b/", f"http://{'a' * 70}/"):
+            assert (await ask(client, impossible)).error_class == "connect"
         assert (await client.get(url)).content == TEXT
-
-
-async def test_a_mock_answers_through_fetch_as_a_server_does():
-    async def pieces():
-        yield TEXT
-        yield DONE
-        raise AssertionError("read past the last line")
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=TEXT if request.url.path == "/whole" else pieces())
-
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        for path, text in (("whole", TEXT), ("pieces", TEXT + DONE)):
-            exchange = await ask(client, f"http://mock/{path}")
-            assert (exchange.body, exchange.error_class, exchange.status) == (text, None, 200)

@@ -15,13 +15,8 @@ from poc_lib.records import Finding
 CLEAN = {"n_sent": 150, "n_answered": 150, "n_failed": 0, "n_signs": 0, "n_texts": 150, "n_proof": 150}
 CLEAN |= {"n_code_own": 150, "n_code_other": 0, "pilot_speedup": 2.4, "output_tok_per_s": 90.0}
 CLEAN |= {"match_rate": 0.05, "base_ratio": 0.62}
-REPLAY = Finding(
-    "servers",
-    "problem",
-    "vllm-mlx 0.5.0 replays another image's answer.",
-    "start it with --disable-prefix-cache, or use 0.6.0",
-    server="fast",
-)
+FIX = "start it with --disable-prefix-cache, or use 0.6.0"
+REPLAY = Finding("servers", "problem", "vllm-mlx 0.5.0 replays another image's answer.", FIX, "fast")
 
 
 def levels_of(**changes: dict) -> pd.DataFrame:
@@ -41,30 +36,21 @@ def blocks_at(ratio: float = 2.4, spread: float = 0.02, n: int = 6, **columns) -
     return pd.DataFrame({"log_ratio": log_ratio, **counts, **rates} | columns)
 
 
-def answers_of(alone: float = 0.62, loaded: float = 0.61, n: int = 24) -> pd.DataFrame:
+def answers_of(alone: float = 0.62, loaded: float = 0.61, n: int = 24, n_frames: int = 144):
     """Scored pilot answers at one and eight in flight, and the confirmation's frames."""
-    frames = [f"frame {i}" for i in range(n)]
-    wobble = 0.05 * np.resize([-1.0, 1.0], n)
-    rows = {"server": "fast", "ref_ratio": 0.4, "simulated": False, "complete": True}
-    pilot = {"phase": "pilot", "frame_id": frames}
-    return pd.concat(
-        [
-            pd.DataFrame(pilot | {"concurrency": 1, "base_ratio": alone}).assign(**rows),
-            pd.DataFrame(pilot | {"concurrency": 8, "base_ratio": loaded + wobble}).assign(**rows),
-            pd.DataFrame(
-                {"phase": "confirm", "frame_id": [f"{i}" for i in range(144)], "concurrency": 8}
-            ).assign(**rows, base_ratio=math.nan),
-        ],
-        ignore_index=True,
-    )
+    loaded += 0.05 * np.resize([-1.0, 1.0], n)
+    pilot = {"phase": "pilot", "frame_id": [f"frame {i}" for i in range(n)]}
+    confirm = {"phase": "confirm", "frame_id": range(n_frames), "concurrency": 8, "base_ratio": math.nan}
+    cells = [pilot | {"concurrency": 1, "base_ratio": alone}, confirm]
+    cells.append(pilot | {"concurrency": 8, "base_ratio": loaded})
+    rows = pd.concat(map(pd.DataFrame, cells), ignore_index=True)
+    return rows.assign(server="fast", ref_ratio=0.4, simulated=False, complete=True)
 
 
-def judged(blocks=None, levels=None, answers=None, chosen=None, **options):
-    blocks = blocks_at() if blocks is None else blocks
-    levels = levels_of() if levels is None else levels
-    answers = answers_of() if answers is None else answers
-    chosen = {"fast": 8, "slow": 1} if chosen is None else chosen
-    return decide(blocks, levels, answers, "fast", "slow", chosen, **{"max_blocks": 12} | options)
+def judged(**given):
+    usual = {"blocks": blocks_at(), "levels": levels_of(), "answers": answers_of(), "max_blocks": 12}
+    usual |= {"candidate": "fast", "baseline": "slow", "chosen": {"fast": 8, "slow": 1}}
+    return decide(**usual | given)
 
 
 def test_a_clean_run_says_decision_reason_and_nothing_else():
@@ -87,57 +73,38 @@ FEW = {"n_proof": 24, "n_code_own": 24}
 SIGNS = {"n_signs": 12}
 SLOW_TOKENS = {"candidate_output_tok_per_s": 60.0, "baseline_output_tok_per_s": 20.0}
 LOST_TWICE = [1, 0, 2, 0, 0, 0]
+ONLY = "pilot only: no verdict"
+PILOT = {"blocks": blocks_at(n=0), "max_blocks": 0}
+ALONE = PILOT | {"levels": levels_of(fast_8={"pilot_speedup": math.nan}), "recorded_s_per_frame": 8.0}
+DUMB = {"levels": levels_of(fast_1={"n_answered": 0}, fast_8={"n_answered": 0})}
+SUSPECT = {"levels": levels_of(fast_1=SIGNS | UNTESTED, fast_8=UNTESTED)}
+TWO = {"blocks": blocks_at(n=2), "answers": answers_of(n_frames=1)}
+NO = "not recommended"
+OTHERS = "40 of 300 answers were about another image"
+RULES = [  # the label, what the headline says, what was measured
+    ("strong recommendation", "Strong recommendation: fast", {"blocks": blocks_at(3.6)}),
+    ("recommendation", "At least recommendation, perhaps strong", {"blocks": blocks_at(2.9, 0.05)}),
+    ("marginal", "Marginal: fast at 8", {"blocks": blocks_at(1.7)}),
+    (NO, "Not recommended: fast at 8 in flight is 0.80 ×", {"blocks": blocks_at(0.8)}),
+    ("inconclusive", "Inconclusive between not recommended and marginal", {"blocks": blocks_at(1.5, 0.05)}),
+    ("inconclusive", "144 frames, and one block gives no interval", {"blocks": blocks_at(n=1)}),
+    ("inconclusive", "interval from 2 blocks and 1 frame.", TWO),
+    (NO, f"Not recommended, however fast: {OTHERS} (40 of 150 at 8", {"levels": levels_of(fast_8=MIXED)}),
+    (NO, f"however fast: {OTHERS}", PILOT | {"levels": levels_of(fast_1=MIXED)}),
+    (NO, "until proven otherwise: answers look like another image's: 12 of 150 at 1", SUSPECT),
+    (NO, "lost 3 of 144 frames, in 2 of 6 blocks", {"blocks": blocks_at(9.0, candidate_lost=LOST_TWICE)}),
+    (NO, "fast lost answers at every level", {"chosen": {"fast": None, "slow": 1}}),
+    ("no verdict", "no level was chosen", {"chosen": {"slow": 1}}),
+    ("no verdict", "no baseline was measured without loss", {"chosen": {"fast": 8, "slow": None}}),
+    ("no verdict", "no confirmation block", {"blocks": blocks_at(n=0)}),
+    ("no verdict", "fast answered none of 300 requests", DUMB),
+    (ONLY, "Pilot only: no verdict: fast at 8 in flight was 2.40 × as fast in one block, without", PILOT),
+    (ONLY, "in one block; max_blocks is 1, and an interval needs two.", PILOT | {"max_blocks": 1}),
+    (ONLY, "was tried, no baseline beside it, in one block, without interval.", ALONE),
+]
 
 
-@pytest.mark.parametrize(
-    ("label", "says", "changes"),
-    [
-        ("strong recommendation", "Strong recommendation: fast", {"blocks": blocks_at(3.6)}),
-        ("recommendation", "At least recommendation, perhaps strong", {"blocks": blocks_at(2.9, 0.05)}),
-        ("marginal", "Marginal: fast at 8", {"blocks": blocks_at(1.7)}),
-        ("not recommended", "Not recommended: fast at 8 in flight is 0.80 ×", {"blocks": blocks_at(0.8)}),
-        (
-            "inconclusive",
-            "Inconclusive between not recommended and marginal",
-            {"blocks": blocks_at(1.5, 0.05)},
-        ),
-        ("inconclusive", "one block gives no interval", {"blocks": blocks_at(n=1)}),
-        (
-            "not recommended",
-            "Not recommended, however fast: 40 of 300 answers were about another image (40 of 150 at 8",
-            {"levels": levels_of(fast_8=MIXED)},
-        ),
-        (
-            "not recommended",
-            "however fast: 40 of 300 answers were about another image",
-            {"levels": levels_of(fast_1=MIXED), "max_blocks": 0},
-        ),
-        (
-            "not recommended",
-            "Not recommended until proven otherwise: answers look like another image's: 12 of 150 at 1",
-            {"levels": levels_of(fast_1=SIGNS | UNTESTED, fast_8=UNTESTED)},
-        ),
-        (
-            "not recommended",
-            "Not recommended, however fast: fast lost 3 of 144 frames, in 2 of 6 blocks",
-            {"blocks": blocks_at(9.0, candidate_lost=LOST_TWICE)},
-        ),
-        ("not recommended", "fast lost answers at every level", {"chosen": {"fast": None, "slow": 1}}),
-        ("no verdict", "no level was chosen", {"chosen": {"slow": 1}}),
-        ("no verdict", "no baseline was measured without loss", {"chosen": {"fast": 8, "slow": None}}),
-        ("no verdict", "no confirmation block", {"blocks": blocks_at(n=0)}),
-        (
-            "no verdict",
-            "fast answered none of 300 requests",
-            {"levels": levels_of(fast_1={"n_answered": 0}, fast_8={"n_answered": 0})},
-        ),
-        (
-            "pilot only: no verdict",
-            "Pilot only: no verdict: fast at 8 in flight was 2.40 × as fast in one block",
-            {"blocks": blocks_at(n=0), "max_blocks": 0},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("label", "says", "changes"), RULES)
 def test_the_first_rule_that_applies_gives_label_and_headline(label, says, changes):
     verdict = judged(**changes)
     assert verdict.label == label
@@ -145,28 +112,23 @@ def test_the_first_rule_that_applies_gives_label_and_headline(label, says, chang
     assert verdict.headline.endswith(".")
 
 
-@pytest.mark.parametrize(
-    ("says", "changes"),
-    [
-        ("image identity was not tested", {"levels": levels_of(fast_1=UNTESTED, fast_8=UNTESTED)}),
-        (
-            "cannot be proven with this model: it read 75 of 150 at 1 in flight",
-            {"levels": levels_of(fast_1=UNREADABLE)},
-        ),
-        (
-            "but 24 codes at 8 in flight leave up to 11.7% possible (wanted: 2%)",
-            {"levels": levels_of(fast_8=FEW)},
-        ),
-        ("the baseline is recorded, not measured", {"recorded_s_per_frame": 8.0, "chosen": {"fast": 8}}),
-        ("as fast as the recorded 8 s a frame", {"recorded_s_per_frame": 8.0, "chosen": {"fast": 8}}),
-        ("its answers get worse under load: similarity -0.20 (-0.22 to", {"answers": answers_of(0.81)}),
-        ("hardly resemble the baseline's: 0.20, those", {"levels": levels_of(fast_8={"base_ratio": 0.2})}),
-        ("the candidate lost 1 of 144 frames", {"blocks": blocks_at(candidate_lost=[1, 0, 0, 0, 0, 0])}),
-        ("the baseline lost 60 of 144 frames", {"blocks": blocks_at(baseline_lost=10)}),
-        ("40 answers of the baseline itself were about another image", {"levels": levels_of(slow_1=MIXED)}),
-        ("0.5.0 replays another image's answer: start it with --disable", {"setup": [REPLAY]}),
-    ],
-)
+RECORDED = {"recorded_s_per_frame": 8.0, "chosen": {"fast": 8}}
+DOUBTS = {
+    "image identity was not tested": {"levels": levels_of(fast_1=UNTESTED, fast_8=UNTESTED)},
+    "cannot be proven with this model: it read 75 of 150 at 1": {"levels": levels_of(fast_1=UNREADABLE)},
+    "but 24 codes at 8 in flight leave up to 11.7% possible (wanted: 2%)": {"levels": levels_of(fast_8=FEW)},
+    "the baseline is recorded, not measured": RECORDED,
+    "as fast as the recorded 8 s a frame": RECORDED,
+    "its answers get worse under load: similarity -0.20 (-0.22 to": {"answers": answers_of(0.81)},
+    "hardly resemble the baseline's: 0.20, those": {"levels": levels_of(fast_8={"base_ratio": 0.2})},
+    "the candidate lost 1 of 144 frames": {"blocks": blocks_at(candidate_lost=[1, 0, 0, 0, 0, 0])},
+    "the baseline lost 60 of 144 frames": {"blocks": blocks_at(baseline_lost=10)},
+    "40 answers of the baseline itself were about another image": {"levels": levels_of(slow_1=MIXED)},
+    "0.5.0 replays another image's answer: start it with --disable": {"setup": [REPLAY]},
+}
+
+
+@pytest.mark.parametrize(("says", "changes"), DOUBTS.items())
 def test_what_must_be_known_beside_the_speed_stands_in_the_headline(says, changes):
     verdict = judged(**changes)
     assert verdict.label == "recommendation"
@@ -175,7 +137,7 @@ def test_what_must_be_known_beside_the_speed_stands_in_the_headline(says, change
 
 
 def test_a_strong_recommendation_without_proof_says_so_first():
-    verdict = judged(blocks_at(3.6), levels_of(fast_8=FEW))
+    verdict = judged(blocks=blocks_at(3.6), levels=levels_of(fast_8=FEW))
     assert verdict.headline.startswith("Strong recommendation, image identity not proven: ")
 
 
@@ -188,8 +150,8 @@ def test_a_confused_server_is_told_what_the_set_up_check_knows_and_never_to_try_
     assert "vllm-mlx: 0.6.0, `--disable-prefix-cache`" in unknown.headline
     assert not any("more in flight" in text for text in (known, unknown.headline, *unknown.reasons))
     assert (unknown.decided, unknown.more_blocks, unknown.proof) == (True, None, "mixed up")
-    assert judged(blocks_at(n=1), levels_of(fast_8=MIXED)).decided
-    lossy = judged(blocks_at(candidate_lost=LOST_TWICE), setup=[REPLAY])
+    assert judged(blocks=blocks_at(n=1), levels=levels_of(fast_8=MIXED)).decided
+    lossy = judged(blocks=blocks_at(candidate_lost=LOST_TWICE), setup=[REPLAY])
     assert any("--disable-prefix-cache" in reason for reason in lossy.reasons)
 
 
@@ -203,44 +165,38 @@ def test_problems_of_another_server_and_warnings_do_not_enter_the_verdict():
 
 
 def test_an_open_verdict_says_what_would_settle_it_and_for_which_frames_it_speaks():
-    verdict = judged(blocks_at(2.1, 0.06), n_sample=50, set_aside=["At 16 in flight fast lost 2 answers."])
+    aside = "At 16 in flight fast lost 2 answers."
+    verdict = judged(blocks=blocks_at(2.1, 0.06), n_sample=50, set_aside=[aside])
+    more = f"About {verdict.more_blocks} more blocks would probably settle what is open."
     assert verdict.more_blocks > 0
-    assert verdict.reasons[0] == "At 16 in flight fast lost 2 answers."
-    assert verdict.reasons[-2:] == (
-        "The interval speaks for these 50 frames.",
-        f"About {verdict.more_blocks} more blocks would probably settle what is open.",
-    )
-    assert "2 × is too close" in judged(blocks_at(2.0, 0.06)).reasons[-1]
+    assert verdict.reasons[0] == aside
+    assert verdict.reasons[-2:] == ("The interval speaks for this sample of 50 frames.", more)
+    assert "2 × is too close" in judged(blocks=blocks_at(2.0, 0.06)).reasons[-1]
 
 
-@pytest.mark.parametrize(
-    ("proof", "changes"),
-    [
-        ("met", {}),
-        ("met", {"slow_1": UNTESTED}),
-        ("met", {"fast_1": UNTESTED}),  # then the baseline shows that the model reads
-        ("met", {"fast_8": SIGNS}),  # what is proven is not suspected
-        ("met", {"fast_1": {"n_proof": 60, "n_code_own": 59}}),
-        ("mixed up", {"fast_1": {"n_code_own": 149, "n_code_other": 1}}),
-        ("suspected", {"fast_8": SIGNS | FEW}),
-        ("not tested", {"fast_1": UNTESTED, "fast_8": UNTESTED}),
-        ("cannot be proven", {"fast_1": {"n_code_own": 119}}),
-        ("not yet", {"fast_8": {"n_proof": 140, "n_code_own": 140}}),
-        ("met", {"fast_1": {"n_proof": 50, "n_code_own": 50}}),  # the levels are bounded together
-        ("not yet", {"fast_8": UNTESTED}),
-        ("not yet", {"fast_8": {"n_code_own": 0}}),  # no code is read under load
-        ("not yet", {"slow_1": UNTESTED, "fast_1": UNTESTED}),
-    ],
-)
+PROOFS = [
+    ("met", {}),
+    ("met", {"slow_1": UNTESTED}),
+    ("met", {"fast_1": UNTESTED}),  # then the baseline shows that the model reads
+    ("met", {"fast_8": SIGNS}),  # what is proven is not suspected
+    ("met", {"fast_1": {"n_proof": 50, "n_code_own": 50}}),  # one level is bounded
+    ("mixed up", {"fast_1": {"n_code_own": 149, "n_code_other": 1}}),
+    ("suspected", {"fast_8": SIGNS | FEW}),
+    ("not tested", {"fast_1": UNTESTED, "fast_8": UNTESTED}),
+    ("not tested", {"fast_1": UNTESTED, "fast_8": UNTESTED | {"n_signs": 7}}),  # a few signs
+    ("cannot be proven", {"fast_1": {"n_code_own": 119}}),
+    ("not yet", {"fast_8": {"n_proof": 140, "n_code_own": 140}}),
+    ("not yet", {"fast_8": UNTESTED}),
+    ("not yet", {"fast_8": {"n_code_own": 0}}),  # no code is read under load
+    ("not yet", {"slow_1": UNTESTED, "fast_1": UNTESTED}),
+]
+
+
+@pytest.mark.parametrize(("proof", "changes"), PROOFS)
 def test_a_proof_is_met_only_where_codes_are_read_and_the_bounds_are_reached(proof, changes):
     found, why = judge_proof(levels_of(**changes), "fast", "slow", 8)
     assert found == proof
     assert "nan" not in why
-
-
-def test_a_few_signs_are_no_suspicion():
-    untested = {"fast_1": UNTESTED, "fast_8": UNTESTED | {"n_signs": 7}}
-    assert judge_proof(levels_of(**untested), "fast", "slow", 8)[0] == "not tested"
 
 
 def test_quality_is_compared_frame_by_frame_with_the_server_alone():
@@ -254,26 +210,26 @@ def test_quality_is_compared_frame_by_frame_with_the_server_alone():
     assert math.isnan(quality_under_load(answers, "slow", 8)[0])
 
 
-@pytest.mark.parametrize(
-    ("changes", "states"),
-    [
-        ({}, "ok ok ok ok ok"),
-        ({"blocks": blocks_at(candidate_output_tok_per_s=60.0)}, "problem ok ok ok ok"),
-        ({"blocks": blocks_at(**SLOW_TOKENS)}, "ok ok ok ok ok"),
-        ({"blocks": blocks_at(candidate_output_tok_per_s=[60, 90, 60, 90, 60, 90])}, "warning ok ok ok ok"),
-        ({"blocks": blocks_at(1.5, 0.1)}, "ok warning ok ok ok"),
-        ({"blocks": blocks_at(1.1)}, "ok problem ok ok ok"),
-        ({"levels": levels_of(fast_8={"base_ratio": 0.5})}, "ok ok problem ok ok"),
-        ({"levels": levels_of(slow_1={"base_ratio": math.nan})}, "ok ok note ok ok"),
-        ({"levels": levels_of(fast_8=FEW)}, "ok ok ok warning ok"),
-        ({"levels": levels_of(fast_8=MIXED)}, "ok ok ok problem ok"),
-        ({"levels": levels_of(fast_8={"n_failed": 1})}, "ok ok ok ok problem"),
-        ({"levels": levels_of(fast_8={"n_answered": 24})}, "ok ok ok ok warning"),
-        ({"blocks": blocks_at(n=0), "max_blocks": 0}, "note note ok ok ok"),
-        ({"chosen": {"slow": 1}, "blocks": blocks_at(n=0)}, "note note note warning warning"),
-    ],
-)
-def test_the_plans_criteria_are_judged_by_bounds(changes, states):
+CRITERIA = [
+    ("ok ok ok ok ok", {}),
+    ("problem ok ok ok ok", {"blocks": blocks_at(candidate_output_tok_per_s=60.0)}),
+    ("ok ok ok ok ok", {"blocks": blocks_at(**SLOW_TOKENS)}),
+    ("warning ok ok ok ok", {"blocks": blocks_at(candidate_output_tok_per_s=[60, 90] * 3)}),
+    ("ok warning ok ok ok", {"blocks": blocks_at(1.5, 0.1)}),
+    ("ok problem ok ok ok", {"blocks": blocks_at(1.1)}),
+    ("ok ok problem ok ok", {"levels": levels_of(fast_8={"base_ratio": 0.5})}),
+    ("ok ok note ok ok", {"levels": levels_of(slow_1={"base_ratio": math.nan})}),
+    ("ok ok ok warning ok", {"levels": levels_of(fast_8=FEW)}),
+    ("ok ok ok problem ok", {"levels": levels_of(fast_8=MIXED)}),
+    ("ok ok ok ok problem", {"levels": levels_of(fast_8={"n_failed": 1})}),
+    ("ok ok ok ok warning", {"levels": levels_of(fast_8={"n_answered": 24})}),
+    ("note note ok ok ok", PILOT),
+    ("note note note warning warning", {"chosen": {"slow": 1}, "blocks": blocks_at(n=0)}),
+]
+
+
+@pytest.mark.parametrize(("states", "changes"), CRITERIA)
+def test_the_plans_criteria_are_judged_by_bounds(states, changes):
     given = {"blocks": blocks_at(), "levels": levels_of()} | changes
     found = criteria(judged(**given), given["blocks"], given["levels"], answers_of())
     assert " ".join(finding.state for finding in found) == states

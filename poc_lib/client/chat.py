@@ -1,25 +1,46 @@
-"""From a frame to a reply: prepare the request, send it once, read what came back."""
+"""From a frame to a reply, over the OpenAI-compatible API or Ollama's own, which tells its durations."""
 
 import asyncio
 import base64
 import io
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Literal
 
 import httpx
 import orjson
 from PIL import Image
 
-from poc_lib.client.apis import BUSY, LAST_LINE, Answer, error_text, read_answer
 from poc_lib.client.stamp import proof_prompt, stamp_image
 from poc_lib.client.transport import ExactTransport, Exchange, default_tls, fetch
 from poc_lib.records import Api, Cell, Frame, Reply, Server, SetupProblem
 from poc_lib.text import authorize, mask, one_line, repair, secrets_of, split_credentials
 
+BUSY = b"text_generation_busy"  # vllm-mlx without batching, while it serves another request
+LAST_LINE = {  # no text looks like it: inside a JSON string are neither line ends nor bare quotation marks
+    "openai": re.compile(rb"(?:\A|[\r\n])data:[ \t]*\[DONE\][ \t]*(?=[\r\n]|\Z)"),
+    "ollama": re.compile(rb'"done"\s*:\s*true[^\n]*\n'),
+}
+BLOCK = re.compile(rb"(?:[^\r\n]++(?:\r\n?|\n|\Z))++")  # lines with no empty one between them
+DATA = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|(?<=[\r\n]))(?:data:[ \t]*+|(?={))([^\s][^\r\n]*+)")
+EVENT = re.compile(rb"(?:\A|[\r\n])event:[ \t]*+([^\r\n]*+)")
 LARGE_BYTES = 500_000  # such an answer is read in a thread: it would hold the event loop for over 10 ms
-CONNECT_TIMEOUT_S = 10.0
-MAGIC = {b"\x89PNG": "image/png", b"GIF8": "image/gif", b"RIFF": "image/webp", b"BM": "image/bmp"}
+REASONING = "reasoning", "reasoning_content", "thinking"
+FIGURES = {  # fields of Reply, as both APIs call them; Ollama's durations are nanoseconds
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "output_tokens",
+    "prompt_eval_count": "prompt_tokens",
+    "eval_count": "output_tokens",
+    "load_duration": "server_load_s",
+    "prompt_eval_duration": "server_prefill_s",
+    "eval_duration": "server_decode_s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,77 +84,69 @@ class Sending:
     due_s: float | None = None  # open loop: the intended moment, seconds from run_start_ns
 
 
+@dataclass(slots=True)
+class Answer:
+    """What was found in the bytes of one exchange."""
+
+    chunks: list[tuple[float, str, str]] = field(default_factory=list)  # arrival, text, reasoning
+    end_s: float | None = None  # arrival of the last event
+    fields: dict[str, object] = field(default_factory=dict)  # of Reply: counts, finish_reason, error_class …
+
+    def fail(self, error_class: str, message: str) -> None:
+        """Name the failure and keep what was read before."""
+        self.fields |= {"error_class": error_class, "error_message": message}
+
+
 def prepare_request(
     server: Server, frame: Frame, settings: ChatSettings, request_id: str, *,
     image_width: int = 0, code: str | None = None,
 ) -> PreparedRequest:  # fmt: skip
     """Read a frame's image and encode its request; may run in a thread.
 
-    The file's own bytes are sent, unless it is wider than ``image_width`` px (0: any width) or gets a code:
-    then the prompt asks for the code, too, and the image goes as a JPEG of quality 85.
-
-    Raises:
-        SetupProblem: the image cannot be read any more.
+    The file's own bytes are sent, unless it is wider than ``image_width`` px (0: any width) or gets a code,
+    which the prompt then asks for. Raises SetupProblem where the image cannot be read any more.
     """
     try:
-        image = encode_image(frame.image_path.read_bytes(), image_width, code)
+        image = frame.image_path.read_bytes()
+        with Image.open(io.BytesIO(image)) as opened:
+            kind = opened.format
+            drawn = opened.convert("RGB") if code or 0 < image_width < opened.width else None
+        if drawn:
+            if image_width:
+                drawn.thumbnail((image_width, drawn.height), Image.Resampling.LANCZOS, reducing_gap=None)
+            kind, written = "PNG" if kind == "PNG" and not code else "JPEG", io.BytesIO()
+            (stamp_image(drawn, code) if code else drawn).save(written, kind, quality=85)
+            image = written.getvalue()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         found = one_line(f"the image {frame.image_path} cannot be read ({type(error).__name__}: {error})")
         raise SetupProblem(f"{found}: was it removed or changed?") from error
-    media_type = next((name for magic, name in MAGIC.items() if image.startswith(magic)), "image/jpeg")
     prompt = proof_prompt(settings.prompt) if code else settings.prompt
-    image = base64.b64encode(image).decode()
-    url, headers = authorize(server.url, settings.api_key)
-    headers |= {"content-type": "application/json", "accept-encoding": "identity"}  # packing delays chunks
+    picture = base64.b64encode(image).decode()
+    url, headers = authorize(server.url.rstrip("/"), settings.api_key)
+    headers["content-type"] = "application/json"
+    body = {"model": server.model, "stream": True}
     if server.api == "ollama":
-        url = f"{url.rstrip('/').removesuffix('/v1')}/api/chat"
-        body = {"messages": [{"role": "user", "content": prompt, "images": [image]}], "keep_alive": "10m"}
+        url = f"{url.removesuffix('/v1')}/api/chat"
+        body["messages"] = [{"role": "user", "content": prompt, "images": [picture]}]
         body["options"] = {"temperature": settings.temperature, "num_predict": settings.max_tokens}
+        body["keep_alive"] = "10m"
     else:
-        url = f"{url.rstrip('/')}/chat/completions"
-        picture = {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{image}"}}
-        body = {"messages": [{"role": "user", "content": [{"type": "text", "text": prompt}, picture]}]}
+        url = f"{url}/chat/completions"
+        picture = {"type": "image_url", "image_url": {"url": f"data:{Image.MIME[kind]};base64,{picture}"}}
+        body["messages"] = [{"role": "user", "content": [{"type": "text", "text": prompt}, picture]}]
         body |= {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         body["stream_options"] = {"include_usage": True}
-    body = orjson.dumps({"model": server.model, "stream": True} | body)
-    about = request_id, frame.frame_id, server.api, url, body, headers
+    about = request_id, frame.frame_id, server.api, url, orjson.dumps(body), headers
     return PreparedRequest(*about, code, settings.answer_timeout_s)
 
 
-def encode_image(data: bytes, image_width: int = 0, code: str | None = None) -> bytes:
-    """A file's bytes as they are, or scaled down to a width in px (0: any) and stamped, as PNG or JPEG."""
-    if not image_width and not code:
-        return data
-    with Image.open(io.BytesIO(data)) as image:
-        if not code and image.width <= image_width:
-            return data
-        kind, drawn = image.format, image.convert("RGB")
-    if 0 < image_width < drawn.width:
-        size = image_width, max(1, round(drawn.height * image_width / drawn.width))
-        drawn = drawn.resize(size, Image.Resampling.LANCZOS)
-    written = io.BytesIO()
-    if code:
-        kind, drawn = "JPEG", stamp_image(drawn, code)
-    drawn.save(written, "PNG" if kind == "PNG" else "JPEG", quality=85)
-    return written.getvalue()
-
-
-def open_client(
-    settings: ChatSettings, transport: httpx.AsyncBaseTransport | None = None
-) -> httpx.AsyncClient:
-    """A client over the exact transport, over httpx's own (``settings.transport``), or over a given one.
-
-    Proxies of the environment are ignored; connections are not limited in number, so that none waits unseen.
-    """
+def open_client(settings: ChatSettings, transport: httpx.AsyncBaseTransport | None = None):
+    """A client over ``settings.transport`` or a given one; connections are not limited: none waits unseen."""
     if transport is None and settings.transport == "exact":
         transport = ExactTransport()
-    return httpx.AsyncClient(
-        transport=transport,
-        verify=True if transport else default_tls(),
-        trust_env=False,
-        timeout=httpx.Timeout(settings.timeout_s, connect=min(CONNECT_TIMEOUT_S, settings.timeout_s)),
-        limits=httpx.Limits(),
-    )
+    timeout = httpx.Timeout(settings.timeout_s, connect=min(10.0, settings.timeout_s))
+    options = {"verify": default_tls(), "trust_env": False, "limits": httpx.Limits()}
+    return httpx.AsyncClient(transport=transport, timeout=timeout, **options)
 
 
 async def send_request(
@@ -142,8 +155,7 @@ async def send_request(
 ) -> Reply:  # fmt: skip
     """Send one request, once, and return its reply, which is a row whether it was answered or failed.
 
-    With ``abort_after_s`` the connection is closed that long after sending, whatever has come; an answer that
-    was finished by then is an answer. Cancelling the task leaves no reply.
+    ``abort_after_s`` closes the connection that long after sending, unless the answer was finished by then.
     """
     sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     deadline_s = min(prepared.answer_timeout_s, abort_after_s or prepared.answer_timeout_s)
@@ -152,16 +164,16 @@ async def send_request(
         "POST", prepared.url, content=prepared.body, headers=prepared.headers, extensions=limits
     )
     exchange = await fetch(client, request)
-    if sum(len(data) for _, data in exchange.chunks) > LARGE_BYTES:
+    if exchange.size > LARGE_BYTES:
         answer = await asyncio.to_thread(read_exchange, prepared, exchange)
     else:
         answer = read_exchange(prepared, exchange)
     total_s = (exchange.end_ns - exchange.start_ns) / 1e9
-    if answer.fields.get("error_class") is None:
-        total_s = answer.chunks[-1][0]  # whatever the server still sent is no part of the answer
+    if "error_class" not in answer.fields:
+        total_s = answer.end_s  # whatever the server still sent is no part of the answer
     elif answer.fields["error_class"] == "timeout" and abort_after_s and total_s >= 0.99 * abort_after_s:
         answer.fail("aborted", f"given up by this client after {abort_after_s:g} s")
-    arrivals_s = [arrival_s for arrival_s, text, reasoning in answer.chunks if text or reasoning]
+    arrivals_s = [arrival_s for arrival_s, _, _ in answer.chunks]
     place = asdict(sending)
     return Reply(
         request_id=prepared.request_id,
@@ -170,7 +182,7 @@ async def send_request(
         sent_at=sent_at,
         start_s=(exchange.start_ns - place.pop("run_start_ns")) / 1e9,
         total_s=total_s,
-        headers_s=None if exchange.headers_ns is None else (exchange.headers_ns - exchange.start_ns) / 1e9,
+        headers_s=exchange.headers_ns and (exchange.headers_ns - exchange.start_ns) / 1e9,
         ttft_s=arrivals_s[0] if arrivals_s else None,
         arrivals_s=[round(arrival_s, 5) for arrival_s in arrivals_s],
         http_status=exchange.status,
@@ -182,28 +194,124 @@ async def send_request(
 
 def read_exchange(prepared: PreparedRequest, exchange: Exchange) -> Answer:
     """What came back, its failure named where it is one, no secret in it; ``fields`` have the text, too."""
-    status, is_refusal = exchange.status or 0, exchange.status not in (None, 200)
-    answer = Answer() if is_refusal else read_answer(prepared.api, exchange)
-    fields, secrets = answer.fields, secrets_of(prepared.headers)
-    text, finish = repair("".join(text for _, text, _ in answer.chunks)), fields.get("finish_reason")
+    status, body, secrets = exchange.status or 200, exchange.body, secrets_of(prepared.headers)
+    answer = read_answer(prepared.api, exchange) if status == 200 else Answer()
+    fields = answer.fields
+    text = repair("".join(text for _, text, _ in answer.chunks))
     fields["text"] = mask(text, [secret for secret in secrets if len(secret) >= 8])  # shorter ones are words
     n_thought = fields["reasoning_chars"] = sum(len(reasoning) for *_, reasoning in answer.chunks)
-    if is_refusal:
-        body = exchange.body
-        message = error_text(body) or "no body"
-        if 300 <= status < 400:
-            target = split_credentials(exchange.headers.get("location", "nowhere"))[0]
-            message = f"redirected to {target}, which is not followed: set the server's URL to where it leads"
-        is_busy = status in (429, 503) or BUSY in body
+    if status != 200:
+        is_busy, message = status in (429, 503) or BUSY in body, error_text(body) or "no body"
+        if target := exchange.headers.get("location"):
+            message = f"redirected to {split_credentials(target)[0]}, which is not followed"
         answer.fail("busy" if is_busy else "http_status", f"HTTP {status}: {message}")
-    elif "error_class" not in fields and finish is None:
-        lost = "truncated", "the answer ended before the server said that it was finished"
-        lost = lost if exchange.chunks else ("malformed", "a 200 response without a body")
-        answer.fail(exchange.error_class or lost[0], exchange.error_message or lost[1])
+    elif "error_class" not in fields and "finish_reason" not in fields:
+        if exchange.error_class:
+            answer.fail(exchange.error_class, exchange.error_message)
+        elif answer.end_s:
+            answer.fail("truncated", "the answer ended before the server said that it was finished")
+        else:
+            answer.fail("malformed", f"no chat answer: {body.decode(errors='replace') or 'no body'}")
     elif "error_class" not in fields and not text.strip():
-        thought = f", after {n_thought} characters of thinking" if n_thought else ""
-        answer.fail("empty", f"finished ({finish}) without any text{thought}")
-    for name, limit in (("error_message", 300), ("finish_reason", 60)):
-        if name in fields:
-            fields[name] = one_line(mask(fields[name], secrets), limit)
+        finish = f"finished ({fields['finish_reason']}) without any text"
+        answer.fail("empty", f"{finish}, after {n_thought} characters of thinking")
+    for name in fields.keys() & {"error_message", "finish_reason"}:
+        fields[name] = one_line(mask(fields[name], secrets))
     return answer
+
+
+def read_answer(api: Api, exchange: Exchange) -> Answer:
+    """Read a 200 response: server-sent events, lines of JSON, or one JSON object, unasked."""
+    answer, body = Answer(), exchange.body
+    ends = list(accumulate(len(data) for _, data in exchange.chunks))
+    for end, data in split_events(body):
+        arrival_s = (exchange.chunks[bisect_left(ends, end)][0] - exchange.start_ns) / 1e9
+        if data == b"[DONE]":
+            if answer.end_s:
+                answer.end_s, answer.fields = arrival_s, {"finish_reason": "unknown"} | answer.fields
+            break
+        try:
+            found = expect(dict, load_json(data))
+            if found.get("error") or found.get("object") == "error":
+                answer.fail("busy" if BUSY in data else "server_error", error_text(data))
+                break
+            if api == "openai":
+                choices, told = expect(list, found.get("choices")), found.get("usage")
+                told = told if isinstance(told, dict) else {}
+            else:
+                told = found if found.get("done") else {}
+                reason = told and (found.get("done_reason") or "stop")
+                choices = [{"delta": found.get("message"), "finish_reason": reason}]
+            for choice in choices:  # a whole answer has a message where a chunk has its delta
+                delta = expect(dict, expect(dict, choice).get("delta") or choice.get("message"))
+                thought = next((delta[name] for name in REASONING if isinstance(delta.get(name), str)), "")
+                text = delta.get("content")
+                if isinstance(text, list):  # of parts, of which those without a text say nothing
+                    text = "".join(str(part.get("text") or "") for part in text if isinstance(part, dict))
+                if (text := expect(str, text)) or thought:
+                    answer.chunks.append((arrival_s, text, thought))
+                if reason := choice.get("finish_reason"):
+                    answer.fields["finish_reason"] = str(reason)
+        except ValueError as problem:
+            if end < len(body):  # else it was cut
+                answer.fail("malformed", f"{problem}: {data.decode(errors='replace')}")
+            break
+        for key in told.keys() & FIGURES.keys():
+            name, figure = FIGURES[key], -1.0  # of what is no count, or an absurd one
+            with suppress(TypeError, ValueError, OverflowError):
+                figure = -1.0 if isinstance(told[key], bool) else float(told[key])
+            if 0 <= figure < 2**53:
+                answer.fields[name] = figure / 1e9 if name.endswith("_s") else round(figure)
+        if choices or told:
+            answer.end_s = arrival_s
+        if api == "ollama" and told:
+            break
+    return answer
+
+
+def split_events(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The data of server-sent events (HTML standard, section 9.2.6), or lines of JSON, and where each ends.
+
+    An error event becomes a JSON object with its data as ``error``; events of somebody else's are left out.
+    """
+    for block in BLOCK.finditer(body):
+        lines = [(block.start() + found.end(), found[1].strip()) for found in DATA.finditer(block[0])]
+        whole, end = b"\n".join(data for _, data in lines), block.start() + len(block[0].rstrip())
+        is_object = block[0].lstrip().startswith(b"{")  # maybe over many lines
+        kind = (found := EVENT.search(block[0])) and found[1].strip()
+        if not (lines or is_object) or kind not in (None, b"", b"message", b"error"):
+            continue
+        whole, is_error = block[0].strip() if is_object else whole, kind == b"error"
+        try:
+            load_json(whole)
+        except ValueError:
+            yield from [(end, orjson.dumps({"error": whole.decode(errors="replace")}))] if is_error else lines
+        else:
+            yield end, b'{"error": %s}' % whole if is_error else whole
+
+
+def load_json(data: bytes) -> object:
+    """A JSON value; lone surrogates, NaN and bytes that are not UTF-8 pass, endless nesting does not."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        with suppress(RecursionError):
+            return json.loads(data.decode("utf-8", "replace"))
+        raise
+
+
+def expect(kind: type, value: object) -> object:
+    """The value where it is of the kind; an empty one where it is null or missing; else ValueError."""
+    if value is None or isinstance(value, kind):
+        return kind() if value is None else value
+    raise ValueError(f"{kind.__name__} expected, found {type(value).__name__}")
+
+
+def error_text(data: bytes) -> str:
+    """The message inside an error body, in the shapes that servers use; the whole where there is none."""
+    message = None
+    with suppress(ValueError):
+        message = load_json(data)
+    for key in ("error", "detail", "message"):
+        message = (message.get(key) or message) if isinstance(message, dict) else message
+    return message if isinstance(message, str) else data.decode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """A code for every image: a strip above the frame that the answer must repeat, and the judgement of it.
 
-The strip is plain and one unit high (32 px at 1,024 px of width); each character stands in a square cell of
-one unit, from the left edge on: a patch of its own for a model that sees patches of 32 px.
+The strip is plain, one unit high (32 px at 1,024 px of width); each character stands in a square cell of one
+unit, from the left edge on: a patch of its own for a model that sees patches of 32 px.
 """
 
 import random
@@ -21,8 +21,6 @@ ALPHABET = "CDFHJKLMNPRTVWX234679"  # no look-alikes (0 O Q, 1 I, 2 Z, 5 S, 8 B,
 LENGTH = 6
 APART = 3  # edits between any two codes of a run: one misread character still tells them apart
 LIGHT, DARK = 245, 16  # grey levels of ground and ink; which is which follows the frame's top
-LIKENESS = 0.85  # least correlation of a cell with its character; JPEG of quality 80 keeps 0.98
-
 PROOF_FIELD = " | code: <the six characters in the strip at the very top of the image>"
 PROOF_SENTENCE = (
     "The code stands at the very top of the image, in a plain strip: six capital letters and digits from the "
@@ -47,14 +45,14 @@ def unit_of(width: int) -> int:
 
 def draw_codes(n: int, seed: str, taken: Collection[str] = ()) -> list[str]:
     """Draw `n` codes at least APART edits from each other and from `taken`; SetupProblem without room."""
-    rng, codes, refused = random.Random(seed), list(taken), 0
-    while len(codes) < n + len(taken):
+    rng, codes = random.Random(seed), list(taken)
+    for _ in range(21 * n + 1000):
+        if len(codes) == n + len(taken):
+            return codes[len(taken) :]
         code = "".join(rng.choices(ALPHABET, k=LENGTH))
         if not process.extractOne(code, codes, scorer=Levenshtein.distance, score_cutoff=APART - 1):
             codes.append(code)
-        elif (refused := refused + 1) > 20 * n + 1000:
-            raise SetupProblem(f"{len(codes)} codes drawn, {n + len(taken)} needed: use fewer frames.")
-    return codes[len(taken) :]
+    raise SetupProblem(f"{len(codes)} codes drawn, {n + len(taken)} needed: use fewer frames.")
 
 
 def stamp_image(image: Image.Image, code: str) -> Image.Image:
@@ -62,28 +60,13 @@ def stamp_image(image: Image.Image, code: str) -> Image.Image:
     unit, frame = unit_of(image.width), image.convert("RGB")
     if frame.width < LENGTH * unit:
         raise SetupProblem(f"A frame is {frame.width} px wide, a code needs {LENGTH * unit}: widen it.")
-    top = frame.crop((0, 0, frame.width, min(unit, frame.height))).convert("L")
-    grey = top.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    ground, ink = (LIGHT, DARK) if grey >= 128 else (DARK, LIGHT)
+    top = np.asarray(frame.crop((0, 0, frame.width, min(unit, frame.height))).convert("L"))
+    ground, ink = (LIGHT, DARK) if top.mean() >= 128 else (DARK, LIGHT)
     stamped = Image.new("RGB", (frame.width, frame.height + unit), (ground,) * 3)
     stamped.paste(frame, (0, unit))
     for place, character in enumerate(code):
-        stamped.paste((ink,) * 3, (place * unit, 0), _glyph(character, unit))
+        stamped.paste((ink,) * 3, (place * unit, 0), glyph(character, unit))
     return stamped
-
-
-def read_strip(image: Image.Image) -> str | None:
-    """Read a stamped image's code by comparing its cells with the drawn characters; None if there is none."""
-    unit = unit_of(image.width)
-    cells = np.asarray(image.crop((0, 0, LENGTH * unit, unit)).convert("L"), dtype=float)
-    cells = cells.reshape(unit, LENGTH, unit).swapaxes(0, 1).reshape(LENGTH, -1)
-    glyphs = np.stack([np.asarray(_glyph(character, unit), dtype=float).ravel() for character in ALPHABET])
-    with np.errstate(invalid="ignore", divide="ignore"):  # a plain cell is like no character
-        likeness = np.nan_to_num(np.corrcoef(cells, glyphs)[:LENGTH, LENGTH:])
-    likeness *= np.sign(likeness.sum())  # light ink correlates positively, dark ink negatively
-    if likeness.max(axis=1).min() < LIKENESS:
-        return None
-    return "".join(ALPHABET[best] for best in likeness.argmax(axis=1))
 
 
 def judge_code(text: str, own: str, others: Sequence[str]) -> CodeRead:
@@ -115,7 +98,7 @@ def proof_prompt(prompt: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _glyph(character: str, unit: int) -> Image.Image:
+def glyph(character: str, unit: int) -> Image.Image:
     cell, font, stroke = Image.new("L", (unit, unit)), ImageFont.load_default(unit * 0.9), unit // 32
     draw = ImageDraw.Draw(cell)
     left, top, right, bottom = draw.textbbox((0, 0), character, font=font, stroke_width=stroke)

@@ -1,23 +1,33 @@
 """The experiment: calibrate, pilot, confirm, open loop. Every reply is on disk as it comes."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, fields, replace
+from functools import partial
+from statistics import median
 
 import pandas as pd
 
 from poc_lib import metrics
-from poc_lib.client import prepare_request
+from poc_lib.client import PreparedRequest, clear_cache, prepare_request
+from poc_lib.client.stamp import draw_codes
 from poc_lib.measure import plan
 from poc_lib.measure.instrument import calibrate, paced_server
+from poc_lib.measure.loop import Load, Progress, run_cell
 from poc_lib.measure.session import Session, close_session, open_session
-from poc_lib.measure.units import measure_unit, waiting_units, warm
+from poc_lib.measure.spread import open_workers, run_spread
 from poc_lib.params import Params
-from poc_lib.records import Cell, Server, SetupProblem
-from poc_lib.runs import Run, append_event, read_events, read_requests
+from poc_lib.records import Cell, Reply, Server, SetupProblem
+from poc_lib.runs import Run, append_event, read_events, read_requests, sync_run
+from poc_lib.telemetry import snapshot_counters
 
 MORE_PROOFS = 6  # proof cells at most beyond those that follow the confirmation blocks
+ADDED_SHARE = 0.02  # of a first token: where one loop adds more, several processes are tried
+PROCESSES = min(4, os.cpu_count() or 1)
 
 
 class Stopped(KeyboardInterrupt):
@@ -54,25 +64,29 @@ async def run_pilot(session: Session) -> pd.DataFrame:
     params, servers = session.params, session.servers
     _expect(session)
     with _stoppable(session):
-        await _calibrate(session)
+        events = read_events(session.run)
+        if not any(e["event"] == "instrument" and e["sitting"] == session.sitting for e in events):
+            await _calibrate(session, sorted({level for server in servers for level in server.concurrency}))
         if params.level:
             for server in servers:
                 level = params.level if server.role == "candidate" else min(server.concurrency)
                 _choose(session, server.name, level, ["the level was given: no pilot"])
             return pd.DataFrame()
         units = waiting_units(session, plan.pilot_units(servers, session.frames, params))
-        await _warm_up(session, {(cell.server, cell.concurrency) for unit in units for cell in unit.cells})
+        await _warm_up(session, units)
         for unit in units:
             await measure_unit(session, unit)
-        levels = metrics.summarize_levels(_answers(session), {})
+        levels = _levels(session, {})
         for server in servers:
-            choice = metrics.choose_level(levels, server.name)
-            _choose(session, server.name, choice.level, choice.set_aside)
-    return metrics.summarize_levels(_answers(session), {k: v for k, v in session.levels.items() if v})
+            _choose(session, server.name, *metrics.choose_level(levels, server.name))
+    return _levels(session)
 
 
-def _answers(session: Session) -> pd.DataFrame:
-    return metrics.judge_answers(read_requests(session.run), session.frames, read_events(session.run))
+def _levels(session: Session, chosen: dict | None = None) -> pd.DataFrame:
+    events = read_events(session.run)
+    answers = metrics.judge_answers(read_requests(session.run), session.frames, events)
+    chosen = {name: level for name, level in session.levels.items() if level} if chosen is None else chosen
+    return metrics.summarize_levels(answers, chosen, events)
 
 
 def _choose(session: Session, server: str, level: int | None, set_aside: list[str]) -> None:
@@ -97,20 +111,22 @@ async def run_confirmation(session: Session) -> pd.DataFrame:
     params, servers = session.params, confirmed_servers(session)
     if not metrics.look_blocks(params.max_blocks) or not servers:
         return pd.DataFrame()
+    candidates = [server for server in servers if server.role == "candidate"]
     with _stoppable(session):
-        warm, block, decided = False, 0, False
+        is_warm, block, decided = False, 0, False
         while block < params.max_blocks and not decided:
             unit = plan.confirm_unit(servers, session.levels, session.frames, params, block)
             proofs = list(plan.confirm_proofs(unit, session.frames, params, block))
             waiting = waiting_units(session, [unit, *proofs])
-            if waiting and not warm:
-                await _warm_up(session, {(cell.server, cell.concurrency) for cell in unit.cells})
-                warm = True
+            if waiting and not is_warm:
+                await _warm_up(session, [unit])
+                await _spread_if_late(session, candidates)
+                is_warm = True
             for each in waiting:
                 await measure_unit(session, each)
             block += 1
             decided = _look(session, servers, block, fresh=bool(waiting))
-        for server in (server for server in servers if server.role == "candidate"):
+        for server in candidates:
             await _prove(session, server, block)
     return pd.concat(_blocks(session, servers).values(), ignore_index=True)
 
@@ -122,8 +138,7 @@ async def _prove(session: Session, server: Server, block: int) -> None:
     """
     cell = Cell(server.name, server.role, session.levels[server.name], 0, "proof")
     for extra in range(MORE_PROOFS if session.params.proof_frames else 0):
-        levels = metrics.summarize_levels(_answers(session), session.levels)
-        row = levels[(levels["server"] == server.name) & (levels["concurrency"] == cell.concurrency)].iloc[0]
+        row = _levels(session).set_index(["server", "concurrency"]).loc[server.name, cell.concurrency]
         reads = row["n_code_own"] >= metrics.READS_ENOUGH * row["n_proof"]
         if not reads or row["n_code_other"] or row["mixup_upper"] <= metrics.MIXED_UP_CHOSEN:
             return
@@ -167,12 +182,89 @@ async def run_open_loop(session: Session) -> None:
     """Arrivals at shares of the rate that each candidate reached in the confirmation."""
     if not session.params.open_loop_rates:
         return
-    levels = metrics.summarize_levels(_answers(session), session.levels)
+    levels = _levels(session)
     confirmed = levels[(levels["role"] == "candidate") & (levels["source"] == "confirm")]
     rates = confirmed.set_index("server")["frames_per_s"].dropna().to_dict()
     with _stoppable(session):
         for unit in waiting_units(session, plan.open_loop_units(rates, session.frames, session.params)):
             await measure_unit(session, unit)
+
+
+def waiting_units(session: Session, units: Iterable[plan.Unit]) -> list[plan.Unit]:
+    """The units whose cells did not all end in one sitting yet."""
+    events = [event for event in read_events(session.run) if event["event"] == "cell_ended"]
+    ended = {Cell(*(event[field.name] for field in fields(Cell))): event["sitting"] for event in events}
+    waiting = []
+    for unit in units:
+        sittings = {ended.get(cell) for cell in unit.cells}
+        waiting += [unit] if None in sittings or len(sittings) > 1 else []
+    return waiting
+
+
+async def measure_unit(session: Session, unit: plan.Unit) -> None:
+    """Every cell of a unit, one after the other; its first and last event say whether it is whole."""
+    run, api_key, n = session.run, session.settings.api_key, len(unit.frames)
+    for cell in unit.cells:
+        server = next(server for server in session.servers if server.name == cell.server)
+        await _warm(session, server, cell.concurrency if cell.arrivals == "closed" else 1, 1)
+        facts = {**asdict(cell), "sitting": session.sitting}
+        cleared = await clear_cache(server, api_key)
+        counters = await snapshot_counters(server, api_key)
+        append_event(run, "cell_started", **facts, requests=n, cache_cleared=cleared, counters=counters)
+        session.standing.doing = plan.describe_cell(cell)
+        load, make = _load(session, server, counted=True), _maker(session, server, cell, unit)
+        load = replace(load, abort_after_s=_aborts(session, cell))
+        drive = session.spread if session.spread and cell.phase == "confirm" else run_cell
+        state = await drive(load, cell, n, make, session.params.seed)
+        facts |= {"failed": state.n_failed, "not_sent": n - state.n_sent}
+        facts |= {"stopped_because": state.stopped_because}
+        append_event(run, "cell_ended", **facts, counters=await snapshot_counters(server, api_key))
+        sync_run(run)
+
+
+def _load(session: Session, server: Server, counted: bool = False) -> Load:
+    def keep(reply: Reply, state: Progress) -> None:
+        session.write(reply)
+        if not counted:
+            return
+        standing = session.standing
+        standing.done += 1
+        standing.failed += reply.error_class not in (None, "aborted")
+        standing.frames_per_s = state.n_done / (time.perf_counter() - state.start_s)
+        elapsed_s = (time.perf_counter_ns() - session.start_ns) / 1e9
+        standing.left_s = elapsed_s / standing.done * max(0, standing.fewest - standing.done)
+        session.show(standing)
+
+    simulated = session.simulated[server.name]
+    return Load(session.settings, session.sitting, simulated, session.start_ns, keep)
+
+
+def _maker(session: Session, server: Server, cell: Cell, unit: plan.Unit) -> Callable[[int], PreparedRequest]:
+    """A function that encodes the request at a position of a cell; stamped, where the cell is a proof."""
+    settings, codes, width = session.settings, None, session.params.image_width
+    if cell.phase.startswith("proof"):
+        codes = draw_codes(len(unit.frames), f"{session.params.seed}/{session.sitting}/{cell}", session.codes)
+        session.codes += codes
+    place = f"{cell.server}/{cell.phase}/c{cell.concurrency}/b{cell.block}/s{session.sitting}"
+
+    def make(position: int) -> PreparedRequest:
+        frame, code = unit.frames[position], codes and codes[position]
+        request_id = f"{place}/{position:03d}"
+        return prepare_request(server, frame, settings, request_id, image_width=width, code=code)
+
+    return make
+
+
+def _aborts(session: Session, cell: Cell) -> Callable[[int], float | None]:
+    """When each request of a cell is given up, in seconds from sending: a third of them, in mid-answer."""
+    if cell.phase != "proof_abort":
+        return lambda position: None
+    requests = read_requests(session.run)
+    at_level = requests[(requests["server"] == cell.server) & (requests["concurrency"] == cell.concurrency)]
+    usual_s = median(at_level["total_s"]) if len(at_level) else 1.0
+    pick = random.Random(f"{session.params.seed}/aborts {cell.concurrency}")
+    after_s = [usual_s * pick.uniform(0.2, 0.9) for _ in range(session.params.proof_frames)]
+    return lambda position: after_s[position] if position % 3 == 1 else None
 
 
 def _expect(session: Session, decided: bool = False) -> None:
@@ -183,41 +275,64 @@ def _expect(session: Session, decided: bool = False) -> None:
     looks = metrics.look_blocks(params.max_blocks)
     standing.fewest = standing.most = standing.done + n_pilot
     if looks and not decided:
-        servers = confirmed_servers(session) or session.servers
-        rows = plan.plan_rows(servers, params)
+        rows = plan.plan_rows(confirmed_servers(session) or session.servers, params)
         per_block = next(row["most"] for row in rows if row["stage"] == "confirmation") / looks[-1]
-        n_blocks = len({e["block"] for e in read_events(session.run)
-                        if e["event"] == "cell_ended" and e["phase"] == "confirm"})  # fmt: skip
+        ended = [event for event in read_events(session.run) if event["event"] == "cell_ended"]
+        n_blocks = len({event["block"] for event in ended if event["phase"] == "confirm"})
         next_look = next((look for look in looks if look > n_blocks), n_blocks)
         standing.fewest += round(per_block * (next_look - n_blocks))
         standing.most += round(per_block * (looks[-1] - n_blocks))
 
 
-async def _warm_up(session: Session, waiting: set[tuple[str, int]]) -> None:
-    """Untimed requests, one a slot of every level: a server compiles for every batch size anew."""
+async def _warm_up(session: Session, units: list[plan.Unit]) -> None:
+    """Untimed requests, one a slot of every level to come: a server compiles for every batch size anew."""
+    levels = {(cell.server, cell.concurrency) for unit in units for cell in unit.cells}
     for server in session.servers:
-        for level in server.concurrency if session.params.level == 0 else [session.levels[server.name]]:
-            if (server.name, level) in waiting:
-                session.standing.doing = f"warm-up: {server.name}, {level} in flight"
-                session.show(session.standing, force=True)
-                await warm(session, server, level, max(2, level))
+        for level in sorted(level for name, level in levels if name == server.name):
+            session.standing.doing = f"warm-up: {server.name}, {level} in flight"
+            session.show(session.standing, force=True)
+            await _warm(session, server, level, max(2, level))
 
 
-async def _calibrate(session: Session) -> None:
-    """Once a sitting: what this tool adds on this machine at the levels to be used."""
-    if any(e["event"] == "instrument" and e["sitting"] == session.sitting for e in read_events(session.run)):
-        return
-    server, frame = session.servers[-1], session.frames[0]
-    body = prepare_request(server, frame, session.settings, "", image_width=session.params.image_width).body
-    levels = sorted({level for each in session.servers for level in each.concurrency})
+async def _warm(session: Session, server: Server, level: int, n: int) -> None:
+    cell = Cell(server.name, server.role, level, session.sitting, "warmup")
+    drawn = plan.draw_frames(session.frames, n, session.params.seed + 2, level)
+    await run_cell(_load(session, server), cell, n, _maker(session, server, cell, plan.Unit((cell,), drawn)))
+
+
+async def _calibrate(session: Session, levels: list[int], drive: Callable = run_cell) -> list[dict]:
+    """What this tool adds on this machine at the levels to be used; noted where one loop drives."""
+    server, settings, width = session.servers[-1], session.settings, session.params.image_width
+    body = prepare_request(server, session.frames[0], settings, "", image_width=width).body
     session.standing.doing = "calibration: what this tool itself adds"
     session.show(session.standing, force=True)
+    load = Load(settings, session.sitting, True, session.start_ns, lambda reply, state: session.write(reply))
     with paced_server() as url:
-        rows = await calibrate(
-            url, levels, body, session.settings, session.sitting, session.start_ns, session.write
-        )
-    for row in rows:
+        rows = await calibrate(load, url, levels, body, drive)
+    for row in rows if drive is run_cell else ():
         append_event(session.run, "instrument", sitting=session.sitting, **row)
+    return rows
+
+
+async def _spread_if_late(session: Session, candidates: list[Server]) -> None:
+    """Send confirmation cells from several processes where one loop does not keep up at a chosen level (adds
+    over 2 % to a first token, and twice what it adds at its lowest level), if they are seen to add less."""
+    chosen = {(server.name, session.levels[server.name]) for server in candidates}
+    events = [event for event in read_events(session.run) if event["event"] == "instrument"]
+    events = [event for event in events if event["sitting"] == session.sitting]
+    added_s = {event["concurrency"]: event["added_ttft_p50_s"] for event in events}
+    shares = _levels(session).set_index(["server", "concurrency"])["added_ttft_share"]
+    levels = {level for _, level in chosen & set(shares.index[shares > ADDED_SHARE])}
+    late = [level for level in levels if added_s[level] > 2 * added_s[min(added_s)]]
+    if not late or PROCESSES < 2:
+        return
+    with suppress(SetupProblem), ExitStack() as stack:  # without Dask the report says how much is added
+        spread = partial(run_spread, stack.enter_context(open_workers(PROCESSES)))
+        [row] = await _calibrate(session, [max(late)], spread)
+        if row["added_ttft_p50_s"] < added_s[max(late)]:
+            append_event(session.run, "instrument", sitting=session.sitting, processes=PROCESSES, **row)
+            session.spread = spread
+            session.stack.enter_context(stack.pop_all())
 
 
 @contextmanager

@@ -5,19 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from poc_lib.client import ChatSettings, PreparedRequest
+from poc_lib.client import PreparedRequest
 from poc_lib.measure.loop import Load, Progress, run_cell
 from poc_lib.params import PROJECT_ROOT
 from poc_lib.records import Cell, Reply, SetupProblem
 
-TTFT_MS, CHUNKS, GAP_MS = 120, 24, 5  # an answer of the paced server, due at exact moments
+TTFT_MS, CHUNKS, GAP_MS = 120, 24, 5  # an answer of the paced server
 WAVES = 4
-TRUE_TTFT_S = TTFT_MS / 1000
-TRUE_TOTAL_S = (TTFT_MS + (CHUNKS - 1) * GAP_MS) / 1000
-PACED = Cell("instrument", "baseline", 1, 0, "instrument")
 
 
 @contextmanager
@@ -27,11 +25,9 @@ def paced_server() -> Iterator[str]:
     Raises:
         SetupProblem: it did not start.
     """
-    command = [sys.executable, "-m", "demo.paced", "--ttft_ms", str(TTFT_MS), "--chunks", str(CHUNKS)]
-    command += ["--gap_ms", str(GAP_MS)]
-    process = subprocess.Popen(
-        command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    words = f"-m demo.paced --ttft_ms {TTFT_MS} --chunks {CHUNKS} --gap_ms {GAP_MS}".split()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, *words], cwd=PROJECT_ROOT, text=True, **pipes)
     try:
         line = process.stdout.readline()
         if not line:
@@ -45,13 +41,7 @@ def paced_server() -> Iterator[str]:
 
 
 async def calibrate(
-    url: str,
-    levels: Sequence[int],
-    body: bytes,
-    settings: ChatSettings,
-    sitting: int,
-    start_ns: int,
-    note: Callable[[Reply], None],
+    load: Load, url: str, levels: Sequence[int], body: bytes, drive: Callable = run_cell
 ) -> list[dict]:
     """Drive a paced server at each level with a body of the run's size; one row a level.
 
@@ -59,43 +49,41 @@ async def calibrate(
     lag_p99_s. "Added" is measured − due, in seconds; of fewer than 100 answers the p99 is near the slowest.
 
     Args:
-        body: an encoded request of the run, whose size is what counts.
-        note: takes every reply.
+        drive: what sends a cell: run_cell, or one that is called like it.
     """
-    prepared = PreparedRequest(
-        "", "", "openai", f"{url}/chat/completions", body, {"content-type": "application/json"}
-    )
-    rows = []
+    headers = {"content-type": "application/json"}
+    request = PreparedRequest("", "", "openai", f"{url}/chat/completions", body, headers)
+    due_ttft_s, due_total_s = TTFT_MS / 1e3, (TTFT_MS + (CHUNKS - 1) * GAP_MS) / 1e3
+    rows, block = [], int(drive is not run_cell)
     for level in levels:
         replies: list[Reply] = []
 
+        def make(position: int, level: int = level) -> PreparedRequest:
+            place = f"instrument/instrument/c{level}/b{block}/s{load.sitting}"
+            return replace(request, request_id=f"{place}/{position:03d}")
+
         def keep(reply: Reply, state: Progress, replies: list[Reply] = replies) -> None:
-            note(reply)
+            load.on_reply(reply, state)
             replies.append(reply)
 
-        def make(position: int, level: int = level) -> PreparedRequest:
-            request_id = f"instrument/instrument/c{level}/b0/s{sitting}/{position:03d}"
-            return PreparedRequest(request_id, "", "openai", prepared.url, prepared.body, prepared.headers)
-
-        cell = Cell(PACED.server, PACED.role, level, 0, "instrument")
-        n = max(WAVES * level, 16)
-        load = Load(settings, sitting, True, start_ns, keep)
-        await run_cell(load, cell, n, make)
-        rows.append(summarize_calibration(level, replies[level:] or replies))  # the first wave connects
+        cell = Cell("instrument", "baseline", level, block, "instrument")
+        await drive(replace(load, on_reply=keep), cell, max(WAVES * level, 16), make)
+        timed = [
+            reply for reply in replies[level:] or replies if reply.error_class is None
+        ]  # 1st wave: connects
+        times_s = {
+            "added_ttft": [reply.ttft_s - due_ttft_s for reply in timed],
+            "added_total": [reply.arrivals_s[-1] - due_total_s for reply in timed],
+            "lag": [reply.lag_s or 0.0 for reply in timed],
+        }
+        points = [
+            ("added_ttft", 50),
+            ("added_ttft", 99),
+            ("added_total", 50),
+            ("added_total", 99),
+            ("lag", 99),
+        ]
+        found = {f"{name}_p{q}_s": np.percentile(times_s[name] or [np.nan], q) for name, q in points}
+        row = {"concurrency": level, "n": len(timed)}
+        rows.append(row | {name: round(float(value), 6) for name, value in found.items()})
     return rows
-
-
-def summarize_calibration(level: int, replies: Sequence[Reply]) -> dict:
-    """What a level's replies came later than they were due."""
-    answered = [reply for reply in replies if reply.error_class is None]
-    ttft = np.array([reply.ttft_s - TRUE_TTFT_S for reply in answered] or [np.nan])
-    last = np.array([reply.arrivals_s[-1] - TRUE_TOTAL_S for reply in answered] or [np.nan])
-    lag = np.array([reply.lag_s or 0.0 for reply in answered] or [np.nan])
-    added = {f"added_{name}_p{q}_s": round(float(np.percentile(values, q)), 6)
-             for name, values in (("ttft", ttft), ("total", last)) for q in (50, 99)}  # fmt: skip
-    return {
-        "concurrency": level,
-        "n": len(answered),
-        **added,
-        "lag_p99_s": round(float(np.percentile(lag, 99)), 6),
-    }

@@ -4,10 +4,11 @@ Bodies are made by threads just ahead of need, behind a bounded queue; the event
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,18 @@ class Progress:
     stopped_because: str | None = None  # once set, no slot sends again, whatever is still answered
     start_s: float = field(default_factory=time.perf_counter)
 
+    def count(self, reply: Reply) -> None:
+        """Count a reply; ten failures in a row stop the cell."""
+        self.n_done += 1
+        if reply.error_class in (None, "aborted"):  # what we gave up ourselves says nothing of the server
+            self.failures_in_row = 0
+            return
+        self.n_failed += 1
+        self.failures_in_row += 1
+        if self.failures_in_row == STOP_AFTER_FAILURES:
+            why = f"{reply.error_class}, {reply.error_message}"
+            self.stopped_because = f"{STOP_AFTER_FAILURES} failures in a row: {why}"
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -56,91 +69,58 @@ async def run_cell(load: Load, cell: Cell, n_requests: int, make: Make, seed: in
     ``cell.rate_per_s``, drawn from the seed, and counts each latency from the due moment. Ten failures in a
     row end the cell. On cancellation the connections are closed at once.
     """
-    due_s = _arrivals(cell, n_requests, seed)
+    due_s: list[float] = []  # from the cell's start to each arrival
+    if cell.rate_per_s is not None:
+        pick = random.Random(f"{seed}/arrivals {cell.rate_per_s}")
+        gaps_s = (pick.expovariate(cell.rate_per_s) for _ in range(n_requests - 1))
+        due_s = list(itertools.accumulate(gaps_s, initial=0.0))
+    lags: deque[tuple[float, float]] = deque(maxlen=10_000)
+    positions = iter(range(n_requests))
+
+    async def watch_lag() -> None:
+        """Note how late the event loop wakes a timer: what it adds to any stamp taken meanwhile."""
+        while True:
+            asked_s = time.perf_counter()
+            await asyncio.sleep(TICK_S)
+            late_s = time.perf_counter() - asked_s - TICK_S
+            if late_s > LAG_NOTED_S:
+                lags.append((asked_s + TICK_S + late_s, late_s))
+
+    async def run_slot(slot: int) -> None:
+        async with open_client(load.settings) as client:
+            for position in positions:
+                prepared, due_ns = await next_request(), None
+                if due_s:
+                    due_ns = round((state.start_s + due_s[position]) * 1e9)
+                    await asyncio.sleep(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9))
+                if state.stopped_because:
+                    return
+                state.in_flight += 1
+                state.n_sent += 1
+                due = None if due_ns is None else (due_ns - load.start_ns) / 1e9
+                sending = Sending(
+                    cell, load.sitting, slot, position, load.simulated, load.start_ns, state.in_flight, due
+                )
+                began_s, abort_after_s = time.perf_counter(), load.abort_after_s(position)
+                try:
+                    reply = await send_request(client, prepared, sending, abort_after_s=abort_after_s)
+                finally:
+                    state.in_flight -= 1
+                reply.lag_s = round(max((lag for at, lag in lags if at >= began_s), default=0.0), 5)
+                state.count(reply)
+                load.on_reply(reply, state)
+
     with feeding(make, n_requests, ahead=max(READ_AHEAD, 4 * cell.concurrency)) as next_request:
         await asyncio.sleep(0)
         state = Progress(n_total=n_requests)
-        lags: deque[tuple[float, float]] = deque(maxlen=10_000)
-        watch = asyncio.create_task(_watch_lag(lags))
-        positions = iter(range(n_requests))
+        watch = asyncio.create_task(watch_lag())
         try:
             async with asyncio.TaskGroup() as slots:
                 for slot in range(min(cell.concurrency, n_requests)):
-                    slots.create_task(
-                        _run_slot(load, cell, state, slot, positions, next_request, due_s, lags)
-                    )
+                    slots.create_task(run_slot(slot))
         finally:
             watch.cancel()
     return state
-
-
-async def _run_slot(
-    load: Load, cell: Cell, state: Progress, slot: int, positions: Iterator[int],
-    next_request: Callable[[], Awaitable[PreparedRequest]], due_s: Sequence[float], lags: deque,
-) -> None:  # fmt: skip
-    async with open_client(load.settings) as client:
-        for position in positions:
-            prepared = await next_request()
-            due_ns = _due_ns(state, due_s, position)
-            if due_ns is not None:
-                await asyncio.sleep(max(0.0, (due_ns - time.perf_counter_ns()) / 1e9))
-            if state.stopped_because:
-                return
-            state.in_flight += 1
-            state.n_sent += 1
-            due = None if due_ns is None else (due_ns - load.start_ns) / 1e9
-            sending = Sending(
-                cell, load.sitting, slot, position, load.simulated, load.start_ns, state.in_flight, due
-            )
-            began_s = time.perf_counter()
-            try:
-                reply = await send_request(
-                    client, prepared, sending, abort_after_s=load.abort_after_s(position)
-                )
-            finally:
-                state.in_flight -= 1
-            reply.lag_s = round(max((lag for at, lag in lags if at >= began_s), default=0.0), 5)
-            _count(state, reply)
-            load.on_reply(reply, state)
-
-
-def _count(state: Progress, reply: Reply) -> None:
-    state.n_done += 1
-    if reply.error_class in (None, "aborted"):  # what we gave up ourselves says nothing of the server
-        state.failures_in_row = 0
-        return
-    state.n_failed += 1
-    state.failures_in_row += 1
-    if state.failures_in_row == STOP_AFTER_FAILURES:
-        state.stopped_because = (
-            f"{STOP_AFTER_FAILURES} failures in a row: {reply.error_class}, {reply.error_message}"
-        )
-
-
-def _arrivals(cell: Cell, n_requests: int, seed: int) -> list[float]:
-    """Seconds from the cell's start to each arrival; [] in a closed loop."""
-    if cell.rate_per_s is None:
-        return []
-    pick, at, due = random.Random(f"{seed}/arrivals {cell.rate_per_s}"), 0.0, []
-    for _ in range(n_requests):
-        due.append(at)
-        at += pick.expovariate(cell.rate_per_s)
-    return due
-
-
-def _due_ns(state: Progress, due_s: Sequence[float], position: int) -> int | None:
-    """The intended moment of sending on the monotonic clock; None in a closed loop."""
-    return round((state.start_s + due_s[position]) * 1e9) if due_s else None
-
-
-async def _watch_lag(lags: deque[tuple[float, float]]) -> None:
-    """Note how late the event loop wakes a timer: what it adds to any stamp taken meanwhile."""
-    while True:
-        asked = time.perf_counter()
-        await asyncio.sleep(TICK_S)
-        late = time.perf_counter() - asked - TICK_S
-        if late > LAG_NOTED_S:
-            lags.append((asked + TICK_S + late, late))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ cell of the open loop, a confirmation block.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poc_lib.metrics import look_blocks
 from poc_lib.params import Params
@@ -67,11 +67,10 @@ def proof_units(cell: Cell, frames: Sequence[Frame], params: Params, block: int)
     """The proof cell at a cell's server and level; [] where no proof is asked for."""
     if not params.proof_frames:
         return []
-    phases = (
-        ["proof", "proof_abort"] if params.aborts and cell.role == "candidate" and block == 0 else ["proof"]
-    )
+    with_aborts = params.aborts and cell.role == "candidate" and block == 0
+    phases = ["proof", "proof_abort"] if with_aborts else ["proof"]
     drawn = draw_frames(frames, params.proof_frames, params.seed + 1, block)
-    return [Unit((Cell(cell.server, cell.role, cell.concurrency, block, phase),), drawn) for phase in phases]
+    return [Unit((replace(cell, block=block, phase=phase),), drawn) for phase in phases]
 
 
 def confirm_unit(
@@ -92,11 +91,7 @@ def confirm_proofs(unit: Unit, frames: Sequence[Frame], params: Params, block: i
 
 
 def open_loop_units(frames_per_s: Mapping[str, float], frames: Sequence[Frame], params: Params) -> list[Unit]:
-    """One cell a candidate and share of its confirmed frames/s: Poisson arrivals, whatever the server does.
-
-    Args:
-        frames_per_s: of each candidate at its chosen level.
-    """
+    """Poisson arrivals at shares of each candidate's ``frames_per_s``: one cell a candidate and share."""
     drawn = draw_frames(frames, params.frames_per_block, params.seed, params.pilot_blocks + params.max_blocks)
     cells = [
         Cell(name, "candidate", OPEN_LOOP_SLOTS, index, "open_loop", "poisson", round(share * rate, 4))
@@ -112,35 +107,34 @@ def plan_rows(servers: Sequence[Server], params: Params) -> list[dict]:
     One row a stage: stage, what, fewest and most requests.
     """
     block, proof = params.frames_per_block, params.proof_frames
-    candidates = [server for server in servers if server.role == "candidate"]
+    n_candidates = sum(server.role == "candidate" for server in servers)
     n_levels = sum(len(server.concurrency) for server in servers)
     looks, most = look_blocks(min(params.max_blocks, 1000)), params.max_blocks
     rows = []
     if not params.level:
         n_pilot = n_levels * (params.pilot_blocks * block + proof)
-        levels = f"{n_levels} server levels × {block} frames, and {proof} stamped ones each"
-        rows.append({"stage": "pilot", "what": levels, "fewest": n_pilot, "most": n_pilot})
-    if looks:
-        per_block = len(servers) * block + (len(candidates) + 0.5 * (len(servers) > len(candidates))) * proof
         rows.append(
-            {
-                "stage": "confirmation",
-                "what": f"{looks[0]} to {most} blocks of {len(servers)} × {block} frames, with proofs",
-                "fewest": round(looks[0] * per_block),
-                "most": round(most * per_block),
-            }
+            (
+                "pilot",
+                f"{n_levels} server levels × {block} frames, and {proof} stamped ones each",
+                n_pilot,
+                n_pilot,
+            )
         )
+    if looks:
+        n_proofs = n_candidates + 0.5 * (len(servers) > n_candidates)
+        per_block = len(servers) * block + n_proofs * proof
+        what = f"{looks[0]} to {most} blocks of {len(servers)} × {block} frames, with proofs"
+        rows.append(("confirmation", what, round(looks[0] * per_block), round(most * per_block)))
     if params.open_loop_rates and looks:
-        n_open = len(candidates) * len(params.open_loop_rates) * block
-        rows.append({"stage": "open loop", "what": "arrivals at a rate", "fewest": n_open, "most": n_open})
-    return rows
+        n_open = n_candidates * len(params.open_loop_rates) * block
+        rows.append(("open loop", "arrivals at a rate", n_open, n_open))
+    return [dict(zip(("stage", "what", "fewest", "most"), row, strict=True)) for row in rows]
 
 
 def describe_cell(cell: Cell) -> str:
     """A cell in words."""
     if cell.phase == "open_loop":
         return f"{cell.server}, {cell.rate_per_s:g} arrivals/s"
-    what = {"proof": "stamped frames", "proof_abort": "stamped frames, a third given up"}.get(
-        cell.phase, cell.phase
-    )
-    return f"{what}: {cell.server}, {cell.concurrency} in flight"
+    names = {"proof": "stamped frames", "proof_abort": "stamped frames, a third given up"}
+    return f"{names.get(cell.phase, cell.phase)}: {cell.server}, {cell.concurrency} in flight"

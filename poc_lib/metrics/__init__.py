@@ -4,17 +4,16 @@ answers: one row an answer, read and judged. levels: one row a (server, level). 
 block. findings: every judged sentence. The columns of each frame are listed once, where it is made.
 """
 
-from poc_lib.lazy import lazy_names
+from poc_lib import lazy_names
 
 __getattr__, __all__ = lazy_names(
     __name__,
     {  # each is imported when it is first asked for: a plan needs no text vectors
         "answers": "COLUMNS ParsedAnswer judge_answers mark_complete parse_answer strip_thinking",
         "compare": "compare_runs",
-        "open_loop": "open_loop_findings",
         "confusion": "READS_ENOUGH is_suspicious proof_findings worst_pairs",
-        "fairness": "fairness_findings",
-        "speed": "LEVEL_COLUMNS Choice choose_level summarize_levels",
+        "fairness": "fairness_findings open_loop_findings",
+        "speed": "LEVEL_COLUMNS choose_level summarize_levels",
         "speedup": "BLOCK_COLUMNS STEPS Estimate binomial_bounds binomial_upper estimate interval "
         "look_blocks mean_interval summarize_blocks",
         "verdict": "MIXED_UP_CHOSEN criteria decide",

@@ -10,18 +10,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from poc_lib.metrics.agreement import TIMED, score_agreement, tidy_names, vectorize_texts
-from poc_lib.metrics.confusion import find_signs, judge_codes
+from poc_lib.metrics.confusion import find_signs, judge_codes, whole_text
 from poc_lib.records import Frame
 
 ACTIVITIES = ("debugging", "coding", "review", "meeting", "research", "reading", "terminal", "other")
 PHASES = (*TIMED, "proof", "proof_abort", "open_loop")  # what belongs to the experiment
-REPEATED_SHARE = 0.3  # of the words in one run of the same phrase: looping (250 sound demo answers: 0)
-COMPRESSION, FROM_CHARS = 3.0, 200  # bytes ÷ bytes after zlib, from this length on: looping (sound: ≤ 1.6)
-LONGEST_PHRASE, LEAST_TIMES = 24, 3  # words of a phrase that is said again and again
+COMPRESSION, FROM_BYTES = 2.4, 200  # bytes ÷ bytes after zlib, from this size on: looping (sound: ≤ 2.0)
 
 # Columns of the answers frame: unit, meaning.
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -35,10 +32,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "position": ("", "place in the cell's drawn order, from 0; -1: first edition"),
     "frame_id": ("", "the frame that was sent"),
     "slot": ("", "which of the cell's slots sent it, from 0"),
-    "in_flight": ("requests", "in flight right after this one was sent, itself included"),
     "start_s": ("s", "sending, from the sitting's start"),
     "total_s": ("s", "sending to the last byte, or to the failure"),
-    "headers_s": ("s", "sending to response headers"),
     "ttft_s": ("s", "sending to the first non-empty content or reasoning"),
     "tpot_s": ("s", "(last chunk - first chunk) ÷ (output tokens - 1)"),
     "itl_p50_s": ("s", "median gap between two chunks"),
@@ -70,10 +65,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "base_ratio": ("0-1", "difflib ratio with the baseline's unloaded answer to the frame, or another own"),
     "base_cosine": ("0-1", "TF-IDF cosine of the two"),
     "activity_agrees": ("0/1", "same activity as the stored reference"),
-    "apps_jaccard": ("0-1", "overlap of the apps with the stored reference's"),
     "cut": ("", "the answer ended at max_tokens"),
     "looping": ("", "it says the same again and again"),
-    "off_format": ("", "answered, but not well formed"),
     "sign": ("", "duplicate, wrong neighbour or empty: looks as if it were about another image"),
     "sign_of": ("", "the request (duplicate) or frame (wrong neighbour) that it looks like"),
     "code_read": ("", "the code that the answer carries"),
@@ -84,12 +77,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "donor_ago_s": ("s", "else: its end to the sending of this one, in the same sitting"),
 }
 
-_NAMES = "(description|activity|apps|topics|code)"
-_LABEL = re.compile(  # what models put around a label is bounded, so that runs of it stay cheap
-    rf"(?:\A|[|｜\n])[\s*_`\"'>#•-]{{0,12}}{_NAMES}[\s*_`\"']{{0,12}}[:：][ \t]*\**[ \t]*", re.IGNORECASE
+# What models put around a label is bounded, so that runs of it stay cheap.
+_LABEL = re.compile(
+    r"(?:\A|[|｜\n])[\s*_`\"'>#•-]{0,12}(description|activity|apps|topics|code)[\s*_`\"']{0,12}[:：]",
+    re.IGNORECASE,
 )
-_INNER_DESCRIPTION = re.compile(r"\b(description)[*_`\"']{0,6}[:：][ \t]*\**[ \t]*", re.IGNORECASE)
-_QUOTED_OR_PLAIN = re.compile(r"\"([^\"\n]{0,300})\"|“([^”\n]{0,300})”|([^,;\n\"“]+)")
+_INNER_DESCRIPTION = re.compile(r"\bdescription[*_`\"']{0,6}[:：]", re.IGNORECASE)
+_LIST = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*+)(\])?")  # in the list at most one pair of brackets deep
+_THINKING = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.IGNORECASE | re.DOTALL)
+_THOUGHT_OUT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)  # Qwen's templates open the block themselves
 
 
 class ParsedAnswer(NamedTuple):
@@ -113,12 +109,22 @@ def parse_answer(text: Any) -> ParsedAnswer:
     """
     answer = re.sub(r"```[a-zA-Z]*", "", strip_thinking(text)).strip()
     try:
-        found = json.loads(answer) if answer.startswith("{") else None
+        found = json.loads(answer) if answer.startswith("{") else {}
     except (ValueError, RecursionError):
-        found = None
-    values = {str(key).lower(): value for key, value in found.items()} if isinstance(found, dict) else {}
+        found = {}
+    values = {name.lower(): value for name, value in found.items()}
     is_object = isinstance(values.get("description"), str)
-    values = values if is_object else _read_line(answer)
+    if not is_object:
+        head, *parts = _LABEL.split(answer)
+        inner = _INNER_DESCRIPTION.search(head)  # "Here it is: description: …"
+        if parts and inner and "description" not in map(str.lower, parts[::2]):
+            parts = ["description", head[inner.end() :], *parts]
+        lines: list[dict] = [{}]
+        for name, value in zip(map(str.lower, parts[::2]), parts[1::2], strict=True):
+            if name == "description":
+                lines.append({})
+            lines[-1][name] = value
+        values = max(lines, key=len)
     apps, apps_whole = _read_list(values.get("apps"))
     topics, topics_whole = _read_list(values.get("topics"))
     description, code = _tidy(values.get("description")), _tidy(values.get("code"))
@@ -130,112 +136,53 @@ def parse_answer(text: Any) -> ParsedAnswer:
 
 def strip_thinking(text: Any) -> str:
     """An answer without its ``<think>`` blocks, closed or cut off; '' for anything but a string."""
-    kept, thinking = [], False
-    parts = re.split(r"(</?think(?:ing)?>)", text, flags=re.IGNORECASE) if isinstance(text, str) else []
-    for part in parts:
-        if part.lower() in ("</think>", "</thinking>"):
-            kept, thinking = (kept if thinking else []), False  # Qwen's templates open the block themselves
-        elif part.lower() in ("<think>", "<thinking>"):
-            thinking = True
-        elif not thinking:
-            kept.append(part)
-    return "".join(kept).strip()
-
-
-def _read_line(answer: str) -> dict[str, str]:
-    """The text of each field of the first most complete line."""
-    labels = list(_LABEL.finditer(answer))
-    if labels and not any(label[1].lower() == "description" for label in labels):
-        inner = _INNER_DESCRIPTION.search(answer, 0, labels[0].start())  # "Here it is: description: …"
-        labels = [inner, *labels] if inner else labels
-    lines: list[list[re.Match]] = []
-    for label in labels:
-        if not lines or label[1].lower() == "description":
-            lines.append([])
-        lines[-1].append(label)
-    best: dict[str, str] = {}
-    for line, end in zip(lines, [line[0].start() for line in lines[1:]] + [len(answer)], strict=False):
-        last = {label[1].lower(): label for label in line}  # an earlier "| apps:" belongs to the description
-        kept = sorted(last.values(), key=lambda label: label.start())
-        ends = [*(label.start() for label in kept[1:]), end]
-        if len(kept) > len(best):
-            best = {m[1].lower(): answer[m.end() : stop] for m, stop in zip(kept, ends, strict=True)}
-    return best
+    text = _THINKING.sub("", text) if isinstance(text, str) else ""
+    return _THOUGHT_OUT.split(text)[-1].strip()
 
 
 def _tidy(value: Any) -> str | None:
     text = " ".join(str(value or "").split()).strip("|｜ *")
-    for mark in '"`':
-        if text.count(mark) == 2 and text[0] == text[-1] == mark:
-            text = text[1:-1].strip()
-    return text or None
+    quoted = re.fullmatch(r"([\"`])([^\"`]*)\1", text)
+    return (quoted[2].strip() if quoted else text) or None
 
 
 def _read_list(value: Any) -> tuple[tuple[str, ...] | None, bool]:
     """The names in a field, and whether its list is whole (not cut off)."""
     if not isinstance(value, str):
         return (tidy_names(value), True) if isinstance(value, list) else (None, False)
-    start, end, depth = value.find("["), None, 0
-    if start < 0:
-        inside, end = value.split("\n\n")[0], len(value.strip()) or None
-    else:
-        for bracket in re.finditer(r"[\[\]]", value):
-            depth += 1 if bracket[0] == "[" else -1
-            if depth == 0 and bracket.start() > start:
-                end = bracket.start()
-                break
-        inside = value[start + 1 : end]
-    parts = ("".join(found.groups("")) for found in _QUOTED_OR_PLAIN.finditer(inside))
-    return tidy_names(part.strip().lstrip("-*").strip("|") for part in parts), end is not None
+    found = _LIST.search(value)
+    inside, end = found.groups() if found else (value.split("\n\n")[0], value.strip())
+    names = re.findall(r'[\s*-]*(?:"([^"\n]{0,300})"|([^,;|\n"]+))', inside)
+    return tidy_names(quoted or plain for quoted, plain in names), bool(end)
 
 
 def is_looping(text: str) -> bool:
-    """Whether 3 of 10 words lie in one phrase said three times or more, or zlib shrinks it to a third."""
+    """Whether a text says the same again and again: zlib shrinks it to a third."""
     data = text.encode(errors="replace")
-    if len(text) >= FROM_CHARS and len(data) / len(zlib.compress(data)) >= COMPRESSION:
-        return True
-    words = re.findall(r"\w+", text.casefold())
-    if len(set(words)) > (1 - REPEATED_SHARE * (LEAST_TIMES - 1) / LEAST_TIMES) * len(words):
-        return False  # too many different words for that
-    words = np.unique(words, return_inverse=True)[1]
-    for period in range(1, min(LONGEST_PHRASE, len(words) // LEAST_TIMES) + 1):
-        edges = np.flatnonzero(np.diff(np.r_[0, (words[period:] == words[:-period]).astype(np.int8), 0]))
-        run = int((edges[1::2] - edges[::2]).max(initial=0))
-        if run >= (LEAST_TIMES - 1) * period and (run + period) / len(words) >= REPEATED_SHARE:
-            return True
-    return False
+    return len(data) >= FROM_BYTES and len(data) / len(zlib.compress(data)) >= COMPRESSION
 
 
 def judge_answers(requests: pd.DataFrame, frames: Sequence[Frame], events: Iterable[Mapping]) -> pd.DataFrame:
-    """The answers frame: every request of the experiment in sending order, with COLUMNS.
-
-    Args:
-        requests: Reply's columns with tpot_s, itl_p50_s, itl_max_s (runs.read_requests).
-        frames: with references and looks.
-        events: of which cell_started and cell_ended say which cells are complete.
-    """
+    """The answers frame: every request of the experiment in sending order, with COLUMNS."""
     rows = mark_complete(requests, events)
-    answered, texts = rows["error_class"].isna(), rows["text"].fillna("")
-    known = {text: parse_answer(text) for text in texts.unique()}
-    plain = {text: fields.description or strip_thinking(text) for text, fields in known.items()}
-    loops = {text for text in known if is_looping(strip_thinking(text))}
-    parsed = pd.DataFrame([known[text] for text in texts], columns=ParsedAnswer._fields, index=rows.index)
-    well_formed = parsed["well_formed"].astype(bool) & answered
+    answered, texts = rows["error_class"].isna(), rows["text"].fillna("").map(strip_thinking)
+    read = [parse_answer(text) for text in texts]
+    whole = [whole_text(said) if said.description else text for said, text in zip(read, texts, strict=True)]
+    parsed = pd.DataFrame(read, columns=ParsedAnswer._fields, index=rows.index)
     rows = rows.assign(
         **parsed[["description", "activity", "apps", "topics"]],
-        well_formed=well_formed,
-        compared=[plain[text] if ok else "" for text, ok in zip(texts, answered, strict=True)],
+        well_formed=answered & parsed["well_formed"].astype(bool),
+        compared=parsed["description"].fillna(texts).where(answered, ""),
+        said=pd.Series(whole, rows.index, dtype="str").where(answered, ""),
         cut=answered & (rows["finish_reason"] == "length"),
-        looping=answered & texts.isin(loops),
-        off_format=answered & ~well_formed,
+        looping=answered & texts.map(is_looping).astype(bool),
     )
     timed = rows[rows["phase"].isin(TIMED)]
-    sent = set(timed["frame_id"])
     stored = {f.frame_id: f.reference.description.strip() for f in frames if f.reference}
-    fitted_on = [*timed["compared"], *(text for frame_id, text in stored.items() if frame_id in sent)]
-    vectors = vectorize_texts(fitted_on, [*rows["compared"], *stored.values()])
-    rows = pd.concat([rows, score_agreement(rows, frames, vectors)], axis=1)
-    return pd.concat([rows, find_signs(rows, frames, vectors), judge_codes(rows)], axis=1)[list(COLUMNS)]
+    fitted_on = [*timed["compared"], *(stored.get(frame_id, "") for frame_id in timed["frame_id"].unique())]
+    vectors_of = vectorize_texts(fitted_on, [*rows["compared"], *stored.values()])
+    rows = pd.concat([rows, score_agreement(rows, frames, vectors_of)], axis=1)
+    return pd.concat([rows, find_signs(rows, frames), judge_codes(rows)], axis=1)[list(COLUMNS)]
 
 
 def mark_complete(requests: pd.DataFrame, events: Iterable[Mapping]) -> pd.DataFrame:
@@ -249,29 +196,23 @@ def mark_complete(requests: pd.DataFrame, events: Iterable[Mapping]) -> pd.DataF
     """
     rows = requests[requests["phase"].isin(PHASES)].sort_values(["sitting", "start_s"], kind="stable")
     rows = rows.reset_index(drop=True)
-    cell = ["server", "concurrency", "phase", "block", "rate_per_s"]
-    keyed = rows.assign(rate_per_s=rows["rate_per_s"].astype(float).fillna(0.0))
-    attempts = keyed.groupby([*cell, "sitting"], as_index=False, sort=False)
-    table = attempts.agg(n=("position", "size"), last=("position", "max"), role=("role", "first"))
-    started, ended = {}, {}
-    for event in events:
-        key = tuple(event.get(name) or 0 for name in (*cell, "sitting"))
-        if event["event"] == "cell_started":
-            started[key] = event["requests"]
-        if event["event"] == "cell_ended":
-            ended[key] = event["not_sent"]
-    is_alone = table.groupby(cell)["sitting"].transform("nunique") == 1
-    keys = table[[*cell, "sitting"]].itertuples(index=False, name=None)
-    table["whole"] = [
-        alone if last < 0 else key in ended and n + ended[key] >= started.get(key, last + 1)
-        for key, n, last, alone in zip(keys, table["n"], table["last"], is_alone, strict=True)
-    ]
-    confirm = table["phase"] == "confirm"
-    blocks = table[confirm].groupby(["block", "sitting"])
-    both = blocks["role"].transform("nunique") == rows["role"].nunique()
-    table.loc[confirm, "whole"] = blocks["whole"].transform("all") & both
-    unit = table[cell].astype(object).mask(confirm, 0).assign(phase=table["phase"], block=table["block"])
-    last = table["sitting"].where(table["whole"], -1).groupby([unit[name] for name in cell]).transform("max")
-    table["complete"] = table["whole"] & (table["sitting"] == last)
-    marked = keyed[[*cell, "sitting"]].merge(table, on=[*cell, "sitting"], how="left")
-    return rows.assign(complete=marked["complete"].astype(bool))
+    names = ["server", "concurrency", "phase", "block", "rate_per_s", "sitting"]
+    table = rows[[*names, "position", "role"]].assign(rate_per_s=rows["rate_per_s"].astype(float).fillna(0.0))
+    events = list(events)
+    for kind, count in ("cell_started", "requests"), ("cell_ended", "not_sent"):
+        told = pd.DataFrame([event for event in events if event["event"] == kind], columns=[*names, count])
+        told = told.fillna(0).astype({**table[names].dtypes, count: float})
+        table = table.merge(told.drop_duplicates(names, keep="last"), on=names, how="left")
+    positions = table.groupby(names)["position"]
+    n_sent, upto = positions.transform("size"), positions.transform("max") + 1
+    whole = n_sent + table["not_sent"] >= table["requests"].fillna(upto)
+    is_alone = table.groupby(names[:-1])["sitting"].transform("nunique") == 1
+    whole = whole.where(upto > 0, is_alone)  # the first edition told no positions
+    is_confirm = table["phase"] == "confirm"
+    blocks = table.assign(whole=whole).groupby(["phase", "block", "sitting"])
+    has_both = blocks["role"].transform("nunique") == table["role"].nunique()
+    whole = whole.where(~is_confirm, blocks["whole"].transform("all") & has_both)
+    unit = table[names[:-1]].astype(object)
+    unit.loc[is_confirm, ["server", "concurrency", "rate_per_s"]] = 0
+    last_whole = table["sitting"].where(whole, -1).groupby([unit[name] for name in unit]).transform("max")
+    return rows.assign(complete=whole & (table["sitting"] == last_whole))

@@ -5,7 +5,6 @@ answered requests are work. A missing value is NaN.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,10 @@ from poc_lib.metrics.speedup import binomial_upper
 
 MATCH = 0.8  # difflib ratio above which the plan counts two descriptions as equal
 P99_FROM = 100  # answers; below, the 99th percentile of a sample is its slowest value
-CELL = ["phase", "block", "server", "concurrency"]
+CELL = ["server", "concurrency", "phase", "block"]
 
-# Columns of the levels frame: unit, meaning. Latencies and scores are of the answers of the level's source.
-LEVEL_COLUMNS: dict[str, tuple[str, str]] = {
+# Every column: unit, meaning; where one of the answers' columns gives it, that and its percentile or "mean".
+_COLUMNS: dict[str, tuple] = {
     "server": ("", "the server's label"),
     "role": ("", "candidate or baseline"),
     "concurrency": ("requests", "kept in flight"),
@@ -32,55 +31,43 @@ LEVEL_COLUMNS: dict[str, tuple[str, str]] = {
     "total_tok_per_s": ("tokens/s", "output and prompt tokens, images included, ÷ wall clock"),
     "pilot_frames_per_s": ("1/s", "frames/s of the pilot, a point without an interval"),
     "pilot_speedup": ("", "the same ÷ the baseline's at its chosen, else its fastest level"),
-    "ttft_p50_s": ("s", "time to first token, median (percentiles: linear interpolation)"),
-    "ttft_p95_s": ("s", "95th percentile"),
-    "ttft_p99_s": ("s", "99th percentile; empty below 100 answers"),
-    "tpot_p50_s": ("s", "time per output token after the first, median"),
-    "itl_p50_s": ("s", "median over answers of the median gap between two chunks"),
-    "itl_p95_s": ("s", "95th percentile over answers of the longest gap"),
-    "total_p50_s": ("s", "sending to last byte, median"),
-    "total_p95_s": ("s", "95th percentile"),
-    "total_p99_s": ("s", "99th percentile; empty below 100 answers"),
-    "slowest_s": ("s", "the slowest answer"),
+    "ttft_p50_s": ("s", "time to first token, median (percentiles: linear interpolation)", "ttft_s", 50),
+    "ttft_p95_s": ("s", "95th percentile", "ttft_s", 95),
+    "ttft_p99_s": ("s", "99th percentile; empty below 100 answers", "ttft_s", 99),
+    "tpot_p50_s": ("s", "time per output token after the first, median", "tpot_s", 50),
+    "itl_p50_s": ("s", "median over answers of the median gap between two chunks", "itl_p50_s", 50),
+    "itl_p95_s": ("s", "95th percentile over answers of the longest gap", "itl_max_s", 95),
+    "total_p50_s": ("s", "sending to last byte, median", "total_s", 50),
+    "total_p95_s": ("s", "95th percentile", "total_s", 95),
+    "total_p99_s": ("s", "99th percentile; empty below 100 answers", "total_s", 99),
+    "slowest_s": ("s", "the slowest answer", "total_s", 100),
     "prefill_share": ("0-1", "of the answers' time: reading, told by the server, else time to first token"),
-    "decode_share": (
-        "0-1",
-        "of the answers' time: writing, told by the server, else from the first token on",
-    ),
-    "queue_s": ("s", "mean wait: time to first token less the server's own load and prefill times"),
-    "prompt_tokens_mean": ("tokens", "per answer"),
-    "output_tokens_mean": ("tokens", "per answer"),
+    "decode_share": ("0-1", "of the answers' time: writing, told by the server, else all after that"),
+    "output_tokens_mean": ("tokens", "per answer", "output_tokens", "mean"),
     "n_scored": ("", "answers held against a stored reference"),
-    "ref_ratio": ("0-1", "mean difflib ratio with the stored reference"),
+    "ref_ratio": ("0-1", "mean difflib ratio with the stored reference", "ref_ratio", "mean"),
     "match_rate": ("0-1", "share with a ratio above 0.8, the plan's measure"),
-    "ref_cosine": ("0-1", "mean TF-IDF cosine with the stored reference"),
-    "base_ratio": ("0-1", "mean difflib ratio with the baseline's unloaded answers (baseline: with itself)"),
-    "base_cosine": ("0-1", "mean TF-IDF cosine with them"),
-    "activity_rate": ("0-1", "share with the stored reference's activity"),
-    "well_formed_rate": ("0-1", "share of answers in the app's one line"),
-    "cut_rate": ("0-1", "share of answers cut at max_tokens"),
-    "looping_rate": ("0-1", "share of answers that say the same again and again"),
+    "ref_cosine": ("0-1", "mean TF-IDF cosine with the stored reference", "ref_cosine", "mean"),
+    "base_ratio": ("0-1", "mean difflib ratio with the baseline's unloaded answers", "base_ratio", "mean"),
+    "base_cosine": ("0-1", "mean TF-IDF cosine with them", "base_cosine", "mean"),
+    "activity_rate": ("0-1", "share with the stored reference's activity", "activity_agrees", "mean"),
+    "well_formed_rate": ("0-1", "share of answers in the app's one line", "well_formed", "mean"),
+    "cut_rate": ("0-1", "share of answers cut at max_tokens", "cut", "mean"),
+    "looping_rate": ("0-1", "share of answers that say the same again and again", "looping", "mean"),
     "n_proof": ("", "answers to stamped frames"),
     "n_code_own": ("", "of these, with their own code"),
     "n_code_other": ("", "about another image: with its code"),
     "n_code_none": ("", "without a code that can be read"),
-    "mixup_share": ("0-1", "another's ÷ all codes read"),
-    "mixup_upper": ("0-1", "its one-sided 95 % upper bound (Clopper and Pearson 1934)"),
+    "mixup_upper": ("0-1", "one-sided 95 % bound of others ÷ all codes read (Clopper and Pearson 1934)"),
     "n_duplicates": ("", "answers without a code that repeat another frame's"),
     "n_wrong_neighbours": ("", "answers without a code that fit another frame's answers better"),
     "n_signs": ("", "answers with either sign"),
     "n_texts": ("", "answers without a code that were looked at"),
     "in_flight_mean": ("requests", "in flight on average: sum of times ÷ wall clock"),
-    "lag_p99_s": ("s", "99th percentile of the client's own delays; the longest below 100 requests"),
     "added_ttft_share": ("0-1", "what the client adds to time to first token ÷ its median"),
 }
-
-
-class Choice(NamedTuple):
-    """The level that is worth confirming, and why no faster one is."""
-
-    level: int | None  # None: no level lost nothing and mixed up nothing
-    set_aside: list[str]  # a sentence for each faster level, fastest first
+LEVEL_COLUMNS = {name: entry[:2] for name, entry in _COLUMNS.items()}
+_TAKEN = {name: entry[2:] for name, entry in _COLUMNS.items() if entry[2:]}
 
 
 def summarize_levels(
@@ -88,37 +75,46 @@ def summarize_levels(
 ) -> pd.DataFrame:
     """The levels frame: one row a (server, level) in closed loop, baselines first, with LEVEL_COLUMNS.
 
-    A chosen level speaks from all its confirmation blocks where there are any, every other from the pilot.
-
-    Args:
-        answers: of judge_answers.
-        chosen: each server's chosen level.
-        events: of which "instrument" tells what the client itself adds.
+    A server's ``chosen`` level speaks from all its confirmation blocks where there are any, every other from
+    the pilot; codes and signs are counted in cut cells, too, for a proof stays one. ``events`` tell what the
+    client itself adds.
     """
-    added_s = {
-        event["concurrency"]: event["added_ttft_p50_s"]
-        for event in events
-        if event.get("event") == "instrument"
-    }
+    added_s = {e["concurrency"]: e["added_ttft_p50_s"] for e in events if e.get("event") == "instrument"}
     closed = answers[answers["phase"] != "open_loop"]
     sizes = closed[closed["complete"]].groupby(CELL).size()
     lost = sizes.groupby(["phase", "block"]).transform("max") - sizes  # a block's cells have equally many
+    lost = lost.groupby(CELL[:3]).sum()
     rows = []
     for (role, server, level), here in closed.groupby(["role", "server", "concurrency"]):
-        is_chosen = chosen.get(server) == level
-        whole = here[here["complete"]]
-        phases = [
-            p
-            for p in ("confirm", "pilot", "measure")
-            if (p != "confirm" or is_chosen) and p in set(whole["phase"])
-        ]
-        source = phases[0] if phases else ""
-        rows.append(
-            {"server": server, "role": role, "concurrency": level, "chosen": is_chosen, "source": source}
-            | _speed(whole[whole["phase"] == source], lost, added_s.get(level, np.nan))
-            | {"pilot_frames_per_s": _rates(whole[whole["phase"].isin(("pilot", "measure"))])["frames_per_s"]}
-            | count_mixups(here)
-        )
+        is_chosen, whole = chosen.get(server) == level, here[here["complete"]]
+        phases = ("confirm", "pilot", "measure") if is_chosen else ("pilot", "measure")
+        source = next((phase for phase in phases if phase in set(whole["phase"])), "")
+        sent = whole[whole["phase"] == source]
+        ok = sent[sent["error_class"].isna()]
+        row = {"server": server, "role": role, "concurrency": level, "chosen": is_chosen, "source": source}
+        row |= {"n_sent": len(sent), "n_answered": len(ok)} | _rates(sent)
+        row["n_failed"] = len(sent) - len(ok) + lost.get((server, level, source), 0)
+        row["pilot_frames_per_s"] = _rates(whole[whole["phase"].isin(["pilot", "measure"])])["frames_per_s"]
+        for name, (column, how) in _TAKEN.items():
+            values = ok[column].astype(float)
+            row[name] = values.mean() if how == "mean" else values.quantile(how / 100)
+            if how == 99 and values.count() < P99_FROM:
+                row[name] = np.nan
+        row["added_ttft_share"] = added_s.get(level, np.nan) / row["ttft_p50_s"]
+        prefill_s = ok["server_prefill_s"].fillna(ok["ttft_s"])
+        decode_s = ok["server_decode_s"].fillna(ok["total_s"] - ok["ttft_s"])
+        for name, part_s in (("prefill_share", prefill_s), ("decode_share", decode_s)):
+            row[name] = part_s.sum() / (ok["total_s"][part_s.notna()].sum() or np.nan)
+        scored = ok["ref_ratio"].dropna()
+        row |= {"n_scored": len(scored), "match_rate": (scored > MATCH).mean()}
+        own, other, none = ((here["proof"] == whose).sum() for whose in ("own", "other", "none"))
+        row |= {"n_code_own": own, "n_code_other": other, "n_code_none": none, "n_proof": own + other + none}
+        row["mixup_upper"] = binomial_upper(other, own + other)
+        for name, sign in (("n_duplicates", "duplicate"), ("n_wrong_neighbours", "wrong neighbour")):
+            row[name] = (here["sign"] == sign).sum()
+        row["n_signs"] = row["n_duplicates"] + row["n_wrong_neighbours"]
+        row["n_texts"] = (here["error_class"].isna() & here["code"].isna()).sum()
+        rows.append(row)
     levels = pd.DataFrame(rows, columns=list(LEVEL_COLUMNS))
     of_baseline = levels[levels["role"] == "baseline"]
     if of_baseline["chosen"].any():
@@ -126,84 +122,26 @@ def summarize_levels(
     return levels.assign(pilot_speedup=levels["pilot_frames_per_s"] / of_baseline["pilot_frames_per_s"].max())
 
 
-def _rates(rows: pd.DataFrame) -> dict[str, float]:
+def _rates(sent: pd.DataFrame) -> dict[str, float]:
     """The one place where work is divided by wall clock: of the cells of one level."""
-    ends_s = (rows["start_s"] + rows["total_s"]).groupby([rows["phase"], rows["block"]])
-    wall_s = float((ends_s.max() - rows.groupby(["phase", "block"])["start_s"].min()).sum()) or np.nan
-    ok = rows[rows["error_class"].isna()]
+    ends_s = (sent["start_s"] + sent["total_s"]).groupby([sent["phase"], sent["block"]])
+    wall_s = float((ends_s.max() - sent.groupby(["phase", "block"])["start_s"].min()).sum()) or np.nan
+    ok = sent[sent["error_class"].isna()]
     output = ok["output_tokens"].sum(skipna=False)
     prompt = ok["prompt_tokens"].where(ok["prompt_tokens"] > 0).sum(skipna=False)
-    return {
-        "frames_per_s": len(ok) / wall_s if len(ok) else np.nan,
-        "output_tok_per_s": output / wall_s if len(ok) else np.nan,
-        "total_tok_per_s": (output + prompt) / wall_s if len(ok) else np.nan,
-        "in_flight_mean": rows["total_s"].sum() / wall_s,
-    }
+    work = {"frames_per_s": len(ok), "output_tok_per_s": output, "total_tok_per_s": output + prompt}
+    rates = {name: done / wall_s if len(ok) else np.nan for name, done in work.items()}
+    return rates | {"in_flight_mean": sent["total_s"].sum() / wall_s}
 
 
-def _percentile(values: pd.Series, percent: float) -> float:
-    """Linear between values; NaN without any, and for the 99th of fewer than P99_FROM."""
-    known = values.dropna().to_numpy(dtype=float)
-    enough = known.size >= (P99_FROM if percent == 99 else 1)
-    return float(np.percentile(known, percent)) if enough else np.nan
+def level_row(levels: pd.DataFrame, server: str, level: int | None) -> pd.Series:
+    """The row of a server at a level, else one of NaN."""
+    rows = levels[(levels["server"] == server) & (levels["concurrency"] == level)]
+    return rows.iloc[0] if len(rows) else pd.Series(np.nan, index=levels.columns)
 
 
-def _speed(rows: pd.DataFrame, lost: pd.Series, added_s: float) -> dict[str, float]:
-    ok = rows[rows["error_class"].isna()]
-    n_lost = sum(lost[cell] for cell in set(rows[CELL].itertuples(index=False, name=None)))
-    points = {(name, p): f"{name}_p{p}_s" for name in ("ttft", "total") for p in (50, 95, 99)}
-    points |= {("tpot", 50): "tpot_p50_s", ("itl_p50", 50): "itl_p50_s", ("itl_max", 95): "itl_p95_s"}
-    latency = {column: _percentile(ok[f"{name}_s"], p) for (name, p), column in points.items()}
-    prefill_s = ok["server_prefill_s"].fillna(ok["ttft_s"])
-    decode_s = ok["server_decode_s"].fillna(ok["total_s"] - ok["ttft_s"])
-    told_s = ok["server_prefill_s"] + ok["server_load_s"].fillna(0)
-    shares = {"prefill_share": prefill_s, "decode_share": decode_s}
-    means = {"activity_rate": "activity_agrees", "well_formed_rate": "well_formed", "looping_rate": "looping"}
-    means |= {"cut_rate": "cut", "prompt_tokens_mean": "prompt_tokens", "output_tokens_mean": "output_tokens"}
-    means |= {name: name for name in ("ref_ratio", "ref_cosine", "base_ratio", "base_cosine")}
-    scored = ok["ref_ratio"].dropna()
-    return {
-        "n_sent": len(rows),
-        "n_answered": len(ok),
-        "n_failed": len(rows) - len(ok) + n_lost,
-        **_rates(rows),
-        **latency,
-        "slowest_s": ok["total_s"].max(),
-        **{name: part.sum() / (ok["total_s"][part.notna()].sum() or np.nan) for name, part in shares.items()},
-        "queue_s": (ok["ttft_s"] - told_s).clip(lower=0).mean(),
-        **{name: ok[column].astype(float).mean() for name, column in means.items()},
-        "n_scored": len(scored),
-        "match_rate": (scored > MATCH).mean() if len(scored) else np.nan,
-        "lag_p99_s": _percentile(rows["lag_s"], 99 if len(rows) >= P99_FROM else 100),
-        "added_ttft_share": added_s / latency["ttft_p50_s"],
-    }
-
-
-def count_mixups(rows: pd.DataFrame) -> dict[str, float]:
-    """Counts over every answer at the level, cut cells included: a proof stays one."""
-    codes = rows["proof"].value_counts()
-    own, other, none = (int(codes.get(whose, 0)) for whose in ("own", "other", "none"))
-    signs = rows["sign"].value_counts()
-    return {
-        "n_proof": own + other + none,
-        "n_code_own": own,
-        "n_code_other": other,
-        "n_code_none": none,
-        "mixup_share": other / (own + other) if own + other else np.nan,
-        "mixup_upper": binomial_upper(other, own + other),
-        "n_duplicates": int(signs.get("duplicate", 0)),
-        "n_wrong_neighbours": int(signs.get("wrong neighbour", 0)),
-        "n_signs": int((rows["sign"] != "").sum()),
-        "n_texts": int((rows["error_class"].isna() & rows["code"].isna()).sum()),
-    }
-
-
-def choose_level(levels: pd.DataFrame, server: str) -> Choice:
-    """The fastest pilot level that lost nothing and mixed up nothing, with a sentence for each faster one.
-
-    Args:
-        levels: of summarize_levels.
-    """
+def choose_level(levels: pd.DataFrame, server: str) -> tuple[int | None, list[str]]:
+    """The fastest pilot level that lost nothing and mixed up nothing, and why each faster one is not."""
     tried = levels[levels["server"] == server]
     tried = tried.sort_values("pilot_frames_per_s", ascending=False, na_position="first")
     set_aside = []
@@ -218,7 +156,7 @@ def choose_level(levels: pd.DataFrame, server: str) -> Choice:
         }
         reasons = "; ".join(reason for reason, holds in why.items() if holds)
         if not reasons:
-            return Choice(int(row.concurrency), set_aside)
+            return int(row.concurrency), set_aside
         rate = f" ({row.pilot_frames_per_s:.3g} frames/s)" if row.pilot_frames_per_s > 0 else ""
         set_aside.append(f"{row.concurrency} in flight{rate} was set aside: {reasons}.")
-    return Choice(None, set_aside)
+    return None, set_aside

@@ -6,7 +6,6 @@ at after 4, 6, 8 ... blocks, and measuring stops as soon as nothing is open. Wha
 is wrong more often than what is looked at once; the error of 5 % is therefore spread over the looks.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ BLOCK_COLUMNS = {  # of summarize_blocks' frame, in order: name -> unit, meaning
     "block": ("", "number of the confirmation block, from 0"),
     "candidate_level": ("requests", "kept in flight at the candidate"),
     "baseline_level": ("requests", "kept in flight at the baseline"),
-    "sitting": ("", "in which the block was measured"),
-    "order": ("", "AB: the baseline went first; BA: the candidate; empty: not in one sitting"),
     "n_frames": ("", "frames of the block"),
     "n_common": ("", "of these answered by both sides"),
     "candidate_lost": ("", "frames without an answer of the candidate"),
@@ -42,8 +39,6 @@ BLOCK_COLUMNS = {  # of summarize_blocks' frame, in order: name -> unit, meaning
     "baseline_wall_s": ("s", "first sending to last answer, baseline"),
     "log_ratio": ("", "natural logarithm of baseline_wall_s ÷ candidate_wall_s"),
     "speedup": ("×", "the same as a ratio"),
-    "candidate_frames_per_s": ("1/s", "n_common ÷ candidate_wall_s"),
-    "baseline_frames_per_s": ("1/s", "n_common ÷ baseline_wall_s"),
     "candidate_output_tok_per_s": ("tokens/s", "output tokens ÷ candidate_wall_s"),
     "baseline_output_tok_per_s": ("tokens/s", "output tokens ÷ baseline_wall_s"),
     "note": ("", "why the block is judged on fewer frames; empty: it lost nothing"),
@@ -68,22 +63,21 @@ class Estimate:
 def mean_interval(
     values: Sequence[float], confidence: float = 0.95, least_spread: float = 0.0
 ) -> tuple[float, float]:
-    """Student's t interval of a mean: low and high, NaN with fewer than two values.
+    """Student's t interval of a mean, without NaN values: low and high, NaN with fewer than two values.
 
-    NaN values are left out. ``least_spread`` is the smallest standard deviation that is believed: equal
-    values would otherwise claim to know the mean exactly.
+    ``least_spread`` is the smallest standard deviation that is believed: equal values prove no exact mean.
     """
     known = np.asarray(values, dtype=float)
     known = known[~np.isnan(known)]
     if known.size < 2:
         return math.nan, math.nan
-    spread = max(float(known.std(ddof=1)), least_spread)
-    half = float(_t_quantile(1 - confidence, known.size)) * spread / math.sqrt(known.size)
-    return float(known.mean()) - half, float(known.mean()) + half
+    mean, spread = float(known.mean()), max(float(known.std(ddof=1)), least_spread)
+    half = float(special.stdtrit(known.size - 1.0, (1 + confidence) / 2)) * spread / math.sqrt(known.size)
+    return mean - half, mean + half
 
 
 def binomial_bounds(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The two-sided exact interval of a share of k among n (Clopper and Pearson 1934); NaN for n = 0."""
+    """The two-sided exact interval of a share of k among n, from binomial_upper's bound on either side."""
     return 1 - binomial_upper(n - k, n, (1 + confidence) / 2), binomial_upper(k, n, (1 + confidence) / 2)
 
 
@@ -100,6 +94,11 @@ def interval(value: Any, low: Any = None, high: Any = None, unit: str = " ×", f
         return "–"
     bounds = "" if pd.isna(low) or pd.isna(high) else f" ({low:{form}} to {high:{form}})"
     return f"{value:{form}}{unit}{bounds}"
+
+
+def count(n: int, noun: str) -> str:
+    """The one notation of a number of things: ``1 frame``, ``24 frames``."""
+    return f"{n:.0f} {noun}{'' if n == 1 else 's'}"
 
 
 def step_of(speedup: float) -> str:
@@ -127,39 +126,23 @@ def confidence_at(n_blocks: int, max_blocks: int) -> float:
 def estimate(log_ratios: Sequence[float], max_blocks: int) -> Estimate:
     """The speed-up after these blocks, its interval at this look, and what is still open.
 
-    Args:
-        log_ratios: ln(baseline's wall clock ÷ candidate's), one a block; NaN: the block has none.
-        max_blocks: the most blocks the plan allows: it sets how the error is spread over the looks.
+    ``log_ratios`` are BLOCK_COLUMNS' (NaN: none); ``max_blocks`` sets how the error is spread over the looks.
     """
     values = np.asarray(log_ratios, dtype=float)
     values = values[~np.isnan(values)]
-    n_blocks = values.size
-    confidence = confidence_at(n_blocks, max_blocks) if n_blocks > 1 else math.nan
+    n = values.size
+    speedup = float(np.exp(values.mean())) if n else math.nan
+    if n < 2:
+        return Estimate(speedup, math.nan, math.nan, math.nan, n, False, INCONCLUSIVE, False, FIRST_LOOK - n)
+    confidence = confidence_at(n, max_blocks)
     low, high = np.exp(mean_interval(values, confidence, LEAST_SPREAD)).tolist()
-    at_least, at_most = step_of(low), step_of(high)
-    decided = n_blocks >= 2 and at_least == at_most
-    inconclusive = not decided and at_least == NOT_RECOMMENDED
-    more_blocks = None
-    if not decided:
-        more_blocks = _blocks_to_settle(values, max_blocks) if n_blocks >= 2 else FIRST_LOOK - n_blocks
-    return Estimate(
-        speedup=float(np.exp(values.mean())) if n_blocks else math.nan,
-        low=low,
-        high=high,
-        confidence=confidence,
-        n_blocks=n_blocks,
-        decided=decided,
-        label=INCONCLUSIVE if inconclusive else at_least,
-        open_above=n_blocks >= 2 and not decided,
-        more_blocks=more_blocks,
-    )
+    label, decided = step_of(low), step_of(low) == step_of(high)
+    label = INCONCLUSIVE if label == NOT_RECOMMENDED and not decided else label
+    more_blocks = None if decided else blocks_to_settle(values, max_blocks)
+    return Estimate(speedup, low, high, confidence, n, decided, label, not decided, more_blocks)
 
 
-def _t_quantile(error: np.ndarray | float, n: np.ndarray | int) -> np.ndarray:
-    return special.stdtrit(np.asarray(n) - 1.0, 1 - np.asarray(error) / 2)
-
-
-def _blocks_to_settle(values: np.ndarray, max_blocks: int) -> int:
+def blocks_to_settle(values: np.ndarray, max_blocks: int) -> int:
     """The fewest more blocks after which the interval probably lies between two thresholds.
 
     Foreseen from the blocks so far: with n' blocks the mean will lie around today's with a standard deviation
@@ -169,15 +152,12 @@ def _blocks_to_settle(values: np.ndarray, max_blocks: int) -> int:
     mean, spread = values.mean(), max(values.std(ddof=1), LEAST_SPREAD)
     later = n + np.arange(2, MANY_BLOCKS + 1, 2)
     error = np.array([1 - confidence_at(int(blocks), max_blocks) for blocks in later])
-    half = _t_quantile(error, later) * spread / np.sqrt(later)
+    half = special.stdtrit(later - 1.0, 1 - error / 2) * spread / np.sqrt(later)
     drift = spread * np.sqrt(1 / n - 1 / later)
     edges = np.log([0.001, *(threshold for threshold, _ in STEPS), 1000])
-    reach = [
-        special.stdtr(n - 1, (above - half - mean) / drift)
-        - special.stdtr(n - 1, (below + half - mean) / drift)
-        for below, above in itertools.pairwise(edges)
-    ]
-    enough = np.flatnonzero(np.maximum(reach, 0).sum(axis=0) >= PROBABLY)
+    within = (edges[:-1, None] + half, edges[1:, None] - half)  # where the mean may then lie
+    below, above = (special.stdtr(n - 1, (edge - mean) / drift) for edge in within)
+    enough = np.flatnonzero(np.maximum(above - below, 0).sum(axis=0) >= PROBABLY)
     return int(later[enough[0]] - n) if enough.size else MANY_BLOCKS
 
 
@@ -194,63 +174,40 @@ def summarize_blocks(
     A block that lost nothing is judged by wall clocks, first sending to last answer. If a side lost frames,
     both are judged on the frames that both answered, and ``note`` says so: the side that lost some by summed
     answer times ÷ requests in flight, for a failure's time is not slowness; the other by those frames' share
-    of its wall clock. With ``recorded_s_per_frame`` the baseline was not measured: its time is that figure ×
-    frames. ``order`` is "AB" where the baseline went first, "" where they were not measured together.
+    of its wall clock. A baseline that was not measured takes ``recorded_s_per_frame`` for each frame.
     """
     confirmed = answers[(answers["phase"] == "confirm") & answers["complete"].astype(bool)]
-    of_candidate = confirmed[(confirmed["server"] == candidate) & (confirmed["concurrency"] == level)]
-    of_baseline = confirmed[(confirmed["server"] == baseline) & (confirmed["concurrency"] == baseline_level)]
+    confirmed = confirmed.sort_values("position")
+    nth = confirmed.groupby(["server", "concurrency", "block", "frame_id"]).cumcount()
+    confirmed = confirmed.set_index([confirmed["frame_id"], nth])  # a frame may come twice in a block
+    names = {"candidate": candidate, "baseline": baseline}
+    levels = {"candidate": level, "baseline": baseline_level}
+    ours = confirmed[(confirmed["server"] == candidate) & (confirmed["concurrency"] == level)]
+    theirs = confirmed[(confirmed["server"] == baseline) & (confirmed["concurrency"] == baseline_level)]
+    if recorded_s_per_frame is not None:
+        start_s = ours.groupby("block").cumcount() * recorded_s_per_frame
+        theirs = ours.assign(start_s=start_s, total_s=recorded_s_per_frame)
+        theirs = theirs.assign(error_class=None, output_tokens=math.nan)
     rows = []
-    for block in sorted(set(of_candidate["block"]) | set(of_baseline["block"])):
-        ours = _by_frame(of_candidate[of_candidate["block"] == block])
-        if recorded_s_per_frame is None:
-            theirs = _by_frame(of_baseline[of_baseline["block"] == block])
-        else:
-            start_s = np.arange(len(ours)) * recorded_s_per_frame
-            theirs = ours.assign(start_s=start_s, total_s=recorded_s_per_frame, sitting=-1)
-            theirs = theirs.assign(error_class=None, output_tokens=math.nan)
-            baseline_level = 1
-        names = {"candidate": candidate, "baseline": baseline, "block": block}
-        names |= {"candidate_level": level, "baseline_level": baseline_level}
-        rows.append(names | _judge_block(ours, theirs, names))
+    for block in sorted({*ours["block"], *theirs["block"]}):
+        cells = [side[side["block"] == block] for side in (ours, theirs)]
+        frames = cells[0].index.union(cells[1].index)
+        answered = [cell[cell["error_class"].isna()] for cell in cells]
+        common = answered[0].index.intersection(answered[1].index)
+        row = {**names, "block": block, "n_frames": len(frames), "n_common": len(common)}
+        for side, cell in zip(names, answered, strict=True):
+            n_lost, summed_s = len(frames) - len(cell), cell["total_s"].loc[common].sum(min_count=1)
+            whole_s = (cell["start_s"] + cell["total_s"]).max() - cell["start_s"].min()
+            wall_s = summed_s / levels[side] if n_lost else whole_s * summed_s / cell["total_s"].sum()
+            tokens = cell["output_tokens"].loc[common].astype(float).sum(skipna=False)
+            row |= {f"{side}_level": levels[side], f"{side}_lost": n_lost, f"{side}_wall_s": wall_s}
+            row[f"{side}_output_tok_per_s"] = tokens / wall_s
+        row["log_ratio"] = math.log(row["baseline_wall_s"] / row["candidate_wall_s"])
+        row["speedup"] = math.exp(row["log_ratio"])
+        lost = [f"{names[s]} lost {n} of {len(frames)}" for s in names if (n := row[f"{s}_lost"])]
+        so = "no frame was answered on both sides, so there is no ratio"
+        if len(common):
+            so = f"judged on the {count(len(common), 'frame')} that both answered, without failures' time"
+        row["note"] = f"{', '.join(lost)}: {so}" if lost else ""
+        rows.append(row)
     return pd.DataFrame(rows, columns=list(BLOCK_COLUMNS))
-
-
-def _by_frame(cell: pd.DataFrame) -> pd.DataFrame:
-    """A cell's rows by frame and, where a block shows a frame twice, by which time it is."""
-    cell = cell.sort_values("position")
-    return cell.set_index([cell["frame_id"], cell.groupby("frame_id").cumcount()])
-
-
-def _judge_block(candidate: pd.DataFrame, baseline: pd.DataFrame, names: dict) -> dict:
-    sides = {"candidate": candidate, "baseline": baseline}
-    answered = {side: rows[rows["error_class"].isna()] for side, rows in sides.items()}
-    n_frames = len(candidate.index.union(baseline.index))
-    common = answered["candidate"].index.intersection(answered["baseline"].index)
-    lost = {side: n_frames - len(rows) for side, rows in answered.items()}
-    judged = {"n_frames": n_frames, "n_common": len(common), "order": "", "note": ""}
-    judged["sitting"] = int(candidate["sitting"].max()) if len(candidate) else -1
-    if len(baseline) and judged["sitting"] == baseline["sitting"].iloc[0]:
-        judged["order"] = "AB" if baseline["start_s"].min() < candidate["start_s"].min() else "BA"
-    for side, rows in answered.items():
-        summed_s, wall_s = rows["total_s"].loc[common].sum(), math.nan
-        if len(common) and lost[side]:
-            wall_s = summed_s / names[f"{side}_level"]
-        elif len(common):
-            whole_s = (rows["start_s"] + rows["total_s"]).max() - rows["start_s"].min()
-            wall_s = whole_s * summed_s / rows["total_s"].sum()
-        tokens = rows["output_tokens"].loc[common].astype(float).sum(skipna=False)
-        judged[f"{side}_lost"] = lost[side]
-        judged[f"{side}_wall_s"] = wall_s
-        judged[f"{side}_frames_per_s"] = len(common) / wall_s
-        judged[f"{side}_output_tok_per_s"] = tokens / wall_s
-    judged["log_ratio"] = math.log(judged["baseline_wall_s"] / judged["candidate_wall_s"])
-    judged["speedup"] = math.exp(judged["log_ratio"])
-    if any(lost.values()):
-        counts = ", ".join(f"{names[side]} lost {n} of {n_frames}" for side, n in lost.items() if n)
-        judged["note"] = (
-            f"{counts}: judged on the {len(common)} frames that both answered, without the time of failures"
-            if len(common)
-            else f"{counts}: no frame was answered on both sides, so there is no ratio"
-        )
-    return judged

@@ -1,15 +1,15 @@
 """Start and stop the real servers: they live in environments of their own, the tests talk HTTP to them."""
 
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"  # never 0.0.0.0, which is mlx_vlm.server's own default
 ENGINES = {"0.6.0": ROOT / ".venv-engine/bin/python", "0.5.0": ROOT / ".venv-engine-replay/bin/python"}
 SERVED_NAME = "tiny"
+READER = Path(__file__).parent / "reader" / "model"  # a model that reads, trained by reader/train.py
 START_LIMIT_S = 300.0
 # The BLAS that MLX's wheel for Linux links is five times slower than Debian's libopenblas0-pthread.
 FAST_BLAS = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/openblas-pthread/libopenblas.so.0")
 
 
-@dataclass(frozen=True)
-class RealServer:
+class RealServer(NamedTuple):
     """A real server that answered its health check."""
 
     url: str  # ends in /v1
@@ -31,69 +31,58 @@ class RealServer:
     process: subprocess.Popen
 
 
-@contextmanager
 def vllm_mlx(
     model_dir: Path,
     *flags: str,
     version: str = "0.6.0",
     batching: bool = True,
     images: bool = True,
-    port: int = 0,
     program: Sequence[object] = (),
-) -> Iterator[RealServer]:
-    """Run ``vllm-mlx serve`` until the block ends, on a free port unless one is given."""
+) -> AbstractContextManager[RealServer]:
+    """``vllm-mlx serve`` on a free port, until the block ends."""
     command = [*(program or [ENGINES[version].with_name("vllm-mlx")]), "serve", model_dir]
     command += ["--served-model-name", SERVED_NAME, "--offline", "--enable-metrics", *flags]
     command += ["--mllm"] * images + ["--continuous-batching"] * batching
-    with _running(command, SERVED_NAME, port) as server:
-        yield server
+    return _running(command, SERVED_NAME)
+
+
+def mlx_vlm(model_dir: Path) -> AbstractContextManager[RealServer]:
+    """``mlx_vlm.server`` on a free port, until the block ends; its name for the model is the path."""
+    return _running([ENGINES["0.6.0"], "-m", "mlx_vlm.server", "--model", model_dir], str(model_dir))
 
 
 @contextmanager
-def mlx_vlm(model_dir: Path) -> Iterator[RealServer]:
-    """Run ``mlx_vlm.server`` until the block ends; its name for the model is the path."""
-    command = [ENGINES["0.6.0"], "-m", "mlx_vlm.server", "--model", model_dir]
-    with _running(command, str(model_dir), 0) as server:
-        yield server
-
-
-@contextmanager
-def _running(command: Sequence[object], model: str, port: int) -> Iterator[RealServer]:
+def _running(command: Sequence[object], model: str) -> Iterator[RealServer]:
     """Start a server, wait for its health, and stop that one process; where that fails, say its log."""
-    port, home = port or free_port(), Path(tempfile.mkdtemp(prefix="poc-engine-"))
-    # vllm-mlx keeps its prefix cache under HOME and loads it again: no server may warm another.
-    environment = os.environ | {"HOME": str(home), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    if FAST_BLAS.exists():  # with one thread: two would wait for each other while others use the cores
-        environment |= {"LD_PRELOAD": str(FAST_BLAS), "OPENBLAS_NUM_THREADS": "1"}
-    words = [*map(str, command), "--host", HOST, "--port", str(port)]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
-    server = RealServer(f"http://{HOST}:{port}/v1", model, process)
-    try:
-        until_s = time.monotonic() + START_LIMIT_S
-        while not is_healthy(server):
-            if process.poll() is not None or time.monotonic() > until_s:
-                tail = "\n".join((home / "server.log").read_text(errors="replace").splitlines()[-30:])
-                raise RuntimeError(f"{' '.join(words)} did not start:\n{tail}")
-            time.sleep(0.2)
-        yield server
-    finally:
-        process.terminate()
+    words = [*map(str, command), "--host", HOST, "--port", str(port := free_port())]
+    with tempfile.TemporaryDirectory(prefix="poc-engine-", ignore_cleanup_errors=True) as home:
+        # vllm-mlx keeps its prefix cache under HOME and loads it again: no server may warm another.
+        environment = os.environ | {"HOME": home, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        if FAST_BLAS.exists():  # with one thread: two would wait for each other while others use the cores
+            environment |= {"LD_PRELOAD": str(FAST_BLAS), "OPENBLAS_NUM_THREADS": "1"}
+        log = Path(home, "server.log")
+        with log.open("wb") as file:
+            process = subprocess.Popen(words, stdout=file, stderr=file, env=environment)
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
+            until_s = time.monotonic() + START_LIMIT_S
+            while not _is_healthy(port):
+                if process.poll() is not None or time.monotonic() > until_s:
+                    tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+                    raise RuntimeError(f"{' '.join(words)} did not start:\n{tail}")
+                time.sleep(0.2)
+            yield RealServer(f"http://{HOST}:{port}/v1", model, process)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
             process.kill()
             process.wait()
-    shutil.rmtree(home, ignore_errors=True)
 
 
-def is_healthy(server: RealServer) -> bool:
-    """Whether the server answers 200 to GET /health right now."""
-    try:
-        root = server.url.removesuffix("/v1")
-        return httpx.get(f"{root}/health", trust_env=False, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+def _is_healthy(port: int) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"http://{HOST}:{port}/health", trust_env=False, timeout=5).status_code == 200
+    return False
 
 
 def free_port() -> int:
@@ -103,8 +92,9 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+@cache
 def random_model(out_dir: Path, name: str = "tiny") -> Path:
-    """Build a random-weight model in seconds, with the engine's Python; one that is there stays."""
+    """A random-weight model, built in seconds with the engine's Python."""
     command = [ENGINES["0.6.0"], ROOT / "benchmarks" / "random_model.py", out_dir, "--model", name]
-    subprocess.run(list(map(str, command)), check=True, timeout=180)
+    subprocess.run(command, check=True, timeout=180)
     return out_dir

@@ -5,198 +5,230 @@
 
 import asyncio
 import base64
-import io
 import json
 import random
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.engine.conftest import Target
-from tests.engine.known import EVERY, servers
+from poc_lib.client import (
+    ChatSettings,
+    PreparedRequest,
+    Sending,
+    check_server,
+    clear_cache,
+    open_client,
+    prepare_request,
+    replay_risk,
+    send_request,
+)
+from poc_lib.records import Cell, Frame, Reply, Server
+from poc_lib.telemetry import snapshot_counters
+from tests.demo_kit import MODEL, running
+from tests.engine.known import EVERY, Known
+from tests.engine.servers import HOST, free_port, mlx_vlm, random_model, vllm_mlx
 
-PROMPT = "What is on the screen? Answer as description: …"
-SIZE_PX = (320, 180)
-IMAGE_TOKENS_AT_LEAST = 50  # of SIZE_PX; 60 for Qwen3-VL
-BAD_IMAGE = "data:image/jpeg;base64,bm90IGFuIGltYWdl"
 PATIENCE_S = 120.0
+SIZE_PX = (320, 180)
+IMAGE_TOKENS = 60  # of that size, for Qwen3-VL; the text of the prompt has fewer
+SETTINGS = ChatSettings("What is on the screen?", temperature=0.0, max_tokens=8, timeout_s=PATIENCE_S)
+PARAMS = [pytest.param(known, id=known.name, marks=[pytest.mark.engine] * known.real) for known in EVERY]
 
 
-@dataclass
-class Heard:
-    """One response, read to its end."""
+class Target(NamedTuple):
+    """A running server and what is known of it."""
 
-    status: int
-    body: str
-    headers: httpx.Headers
-    events: list[dict] = field(default_factory=list)  # of a stream, without [DONE]
-    done: bool = False  # the stream ended with [DONE]
-
-    @property
-    def choices(self) -> list[dict]:
-        return [choice for event in self.events for choice in event.get("choices", [])]
-
-    @property
-    def text(self) -> str:
-        return "".join(choice["delta"].get("content") or "" for choice in self.choices)
+    known: Known
+    server: Server
 
 
-def image_url(index: int) -> str:
-    """A JPEG of coloured boxes that has little in common with that of another index."""
+@pytest.fixture(scope="module", params=PARAMS)
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """One server of the table: every test runs once for each."""
+    known: Known = request.param
+    model = random_model(tmp_path_factory.getbasetemp() / "tiny") if known.real else MODEL
+    if known.software == "mlx-vlm":
+        serving = mlx_vlm(model)
+    elif known.real:
+        serving = vllm_mlx(model, version=known.version, batching=known.batches)
+    else:
+        serving = running("openai", faults=[] if known.batches else ["busy@2"])
+    with serving as server:
+        name = server.model if known.real else MODEL
+        yield Target(known, Server("server", "candidate", "openai", server.url, name, (1,)))
+
+
+@pytest.fixture
+def target(started: Target) -> Target:
+    """No test meets an image that another has shown to the server."""
+    httpx.delete(f"{started.server.url}/cache", timeout=PATIENCE_S, trust_env=False)
+    return started
+
+
+def draw_frame(folder: Path, index: int = 0) -> Frame:
+    """A screen of coloured boxes that has little in common with that of another index."""
     drawn = random.Random(index)
     pen = ImageDraw.Draw(image := Image.new("RGB", SIZE_PX, tuple(drawn.choices(range(256), k=3))))
     for _ in range(24):
-        left, top = drawn.randrange(SIZE_PX[0]), drawn.randrange(SIZE_PX[1])
+        left, top = map(drawn.randrange, SIZE_PX)
         corner = (left + drawn.randrange(10, 150), top + drawn.randrange(10, 90))
         pen.rectangle(((left, top), corner), fill=tuple(drawn.choices(range(256), k=3)))
-    image.save(data := io.BytesIO(), "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    image.save(folder / f"{index}.jpg", quality=90)
+    return Frame(f"frame-{index}", 0.0, folder / f"{index}.jpg")
 
 
-def chat(target: Target, image: int | str | None = 0, **changes: object) -> dict:
-    """A streamed chat request about the image of an index, an image URL, or none; temperature 0, 8 tokens."""
-    content: list[dict] = [{"type": "text", "text": PROMPT}]
-    if image is not None:
-        url = image if isinstance(image, str) else image_url(image)
-        content.append({"type": "image_url", "image_url": {"url": url}})
-    body = {"model": target.model, "messages": [{"role": "user", "content": content}]}
-    body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return body | {"max_tokens": 8, "temperature": 0} | changes
+async def ask(server: Server, frame: Frame, **changes: object) -> Reply:
+    """One request of the project's client; its settings changed."""
+    return await send(prepare_request(server, frame, replace(SETTINGS, **changes), frame.frame_id))
 
 
-async def send(target: Target, method: str, path: str, **options: object) -> Heard:
-    """One request on a connection of its own."""
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, verify=False) as client:
-        response = await client.request(method, target.url.removesuffix("/v1") + path, **options)
-    heard = Heard(response.status_code, response.text, response.headers)
-    if response.headers["content-type"].startswith("text/event-stream"):
-        data = [line.removeprefix("data: ") for line in heard.body.splitlines() if line.startswith("data:")]
-        heard.done = data[-1:] == ["[DONE]"]
-        heard.events = [json.loads(event) for event in data if event != "[DONE]"]
-    return heard
+async def send(prepared: PreparedRequest) -> Reply:
+    """The row that a prepared request becomes."""
+    sending = Sending(Cell("server", "candidate", 1, 0, "pilot"), 0, 0, 0, False, 0, 1)
+    async with open_client(SETTINGS) as client:
+        return await send_request(client, prepared, sending)
 
 
-async def ask(target: Target, image: int | str | None = 0, **changes: object) -> Heard:
-    """One chat request."""
-    return await send(target, "POST", "/v1/chat/completions", json=chat(target, image, **changes))
-
-
-@pytest.fixture(autouse=True)
-async def _forgets_its_caches(target: Target):
-    """No test meets an image that another has shown to the server."""
-    await send(target, "DELETE", "/v1/cache")
-
-
-async def test_health_names_the_state_and_the_engine_and_only_the_simulator_is_simulated(target):
-    health = json.loads((await send(target, "GET", "/health")).body)
-    assert dict(target.known.health).items() <= health.items()
-    assert ("simulated" in health) is (not target.known.real)
-
-
-async def test_the_served_model_is_listed_and_an_unknown_route_is_a_404_in_json(target):
-    listed = json.loads((await send(target, "GET", "/v1/models")).body)
-    assert target.model in [card["id"] for card in listed["data"]]
-    heard = await send(target, "GET", "/no/such/route")
-    assert (heard.status, json.loads(heard.body)) == (404, {"detail": "Not Found"})
-
-
-async def test_a_stream_has_role_text_finish_usage_and_end_in_this_order(target):
-    known, heard = target.known, await ask(target)
-    assert heard.status == 200
-    assert heard.done
-    assert heard.text.strip()
-    assert heard.choices[0]["delta"]["role"] == "assistant"
-    assert (not heard.choices[0]["delta"].get("content")) is known.role_first
-    reasons = [choice["finish_reason"] for choice in heard.choices]
-    assert reasons == [None] * (len(reasons) - 1) + [known.cut]
-    *_, last = heard.events
-    assert last["choices"] == []
-    usage = last["usage"]
-    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
-    assert usage["completion_tokens"] == 8 + known.extra_tokens
-
-
-@servers(*(name for name in EVERY if not name.startswith("simulator")))
-async def test_an_image_costs_the_prompt_its_tokens_where_they_are_counted(target):
-    with_image, without = [(await ask(target, image)).events[-1]["usage"] for image in (0, None)]
-    more = with_image["prompt_tokens"] - without["prompt_tokens"]
-    assert (more > IMAGE_TOKENS_AT_LEAST) is target.known.counts_images
-
-
-async def test_a_model_that_is_not_served_is_refused_and_the_server_still_answers(target):
-    status, words = target.known.wrong_model
-    heard = await ask(target, model="nope")
-    assert heard.status == status
-    assert words in heard.body
-    assert (await ask(target)).done
-
-
-async def test_an_image_that_is_none_is_an_error_and_no_answer(target):
-    status, words = target.known.bad_image
-    heard = await ask(target, BAD_IMAGE)
-    assert heard.status == status
-    assert words in heard.body
-    assert heard.text == ""
-    assert heard.done is (status == 200)
-
-
-async def test_of_eight_in_flight_all_are_answered_about_their_images_or_all_but_one_refused(target):
-    heard = await asyncio.gather(*(ask(target, index, max_tokens=24) for index in range(8)))
-    texts = [each.text.strip() for each in heard if each.text.strip()]
-    if target.known.batches:
-        assert len(texts) == 8
-        assert len(set(texts)) >= 7
-        return
-    status, words = target.known.busy
-    refused = [each for each in heard if not each.text.strip()]
-    assert len(texts) == 1
-    assert {each.status for each in refused} == {status}
-    assert all(words in each.body for each in refused)
-
-
-@servers("vllm-mlx-simple")
-async def test_without_batching_a_second_plain_request_is_told_that_the_route_is_busy(target):
-    first, second = await asyncio.gather(*(ask(target, index, stream=False) for index in range(2)))
-    assert sorted((first.status, second.status)) == [200, 503]
-    assert '"text_generation_busy"' in max(first, second, key=lambda heard: heard.status).body
-
-
-async def test_clearing_the_cache_forgets_the_images(target):
-    known = target.known
-    assert (await send(target, "DELETE", "/v1/cache")).status == (200 if known.clears_cache else 404)
-    hits = []
-    for _ in range(2 * bool(known.image_hits)):
-        await ask(target, 3)
-        hits.append(await read_hits(target))
-    await send(target, "DELETE", "/v1/cache")
-    assert not hits or [*hits, await read_hits(target)] == [0, 1, 0]
-
-
-async def read_hits(target: Target) -> int:
-    """How often the server met an image again, as its statistics say."""
-    block, name = target.known.image_hits
-    return json.loads((await send(target, "GET", "/v1/cache/stats")).body)["engine_cache"][block][name]
-
-
-async def test_after_an_answer_given_up_in_mid_stream_the_server_answers_as_before(target):
-    expected = await ask(target, 2)
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, verify=False) as client:
-        body = chat(target, max_tokens=400)
-        async with client.stream("POST", f"{target.url}/chat/completions", json=body) as response:
-            assert '"content":' in [line async for line in _until_content(response)][-1]
-    for _ in range(60):  # without batching it is busy until it notices
-        heard = await ask(target, 2)
-        if heard.text:
+async def ask_until_answered(server: Server, frame: Frame) -> Reply:
+    """Ask again while it fails: without batching a server is busy until it notices that nobody waits."""
+    for _ in range(60):
+        if (reply := await ask(server, frame)).error_class is None:
             break
         await asyncio.sleep(0.25)
-    assert target.known.name.startswith("simulator") or heard.text == expected.text
-    assert heard.done
+    assert reply.error_class is None, reply.error_message
+    return reply
 
 
-async def _until_content(response: httpx.Response):
-    async for line in response.aiter_lines():
-        yield line
-        if '"content":"' in line:
-            return
+def open_stream(prepared: PreparedRequest):
+    """The response to the same bytes, chunk by chunk as the server sends it."""
+    more = {"content": prepared.body, "headers": prepared.headers, "timeout": PATIENCE_S, "trust_env": False}
+    return httpx.stream("POST", prepared.url, **more)
+
+
+async def test_the_check_names_software_and_version_also_where_only_the_process_tells_it(target):
+    known, server = target
+    identity = await check_server(server)
+    assert (identity.problem, identity.reachable) == (None, True)
+    assert (identity.software, identity.version) == (known.software, known.version)
+    assert identity.simulated is (not known.real)
+    assert known.health.items() <= identity.details["health"].items()
+    assert (replay_risk(identity) is not None) is (known.version == "0.5.0")
+    flags = identity.details["process"]["flags"]
+    assert ("continuous-batching" in flags) is (known.real and known.software == "vllm-mlx" and known.batches)
+    problem = (await check_server(replace(server, model="nope"))).problem
+    assert Path(server.model).name in problem
+    assert "candidate_model" in problem
+
+
+def test_a_stream_has_role_text_finish_usage_and_end_in_this_order(target, tmp_path):
+    known, server = target
+    with open_stream(prepare_request(server, draw_frame(tmp_path), SETTINGS, "raw")) as response:
+        data = [line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data:")]
+    assert data.pop() == "[DONE]"
+    *chunks, last = map(json.loads, data)
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert choices[0]["delta"]["role"] == "assistant"
+    assert (not choices[0]["delta"].get("content")) is known.role_first
+    assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + [known.cut]
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 8 + known.extra_tokens
+
+
+async def test_an_answer_becomes_a_row_with_its_times_and_tokens(target, tmp_path):
+    known, server = target
+    reply = await ask(server, draw_frame(tmp_path))
+    assert (reply.error_class, reply.error_message, reply.http_status) == (None, None, 200)
+    assert reply.text.strip()
+    assert reply.output_tokens == 8 + known.extra_tokens
+    assert (reply.prompt_tokens > IMAGE_TOKENS) is known.counts_images
+    assert reply.finish_reason == known.cut
+    assert 0 < reply.headers_s <= reply.ttft_s == pytest.approx(reply.arrivals_s[0], abs=1e-4)
+    assert reply.ttft_s <= reply.total_s
+    assert 1 < len(reply.arrivals_s) <= 8  # nine, if the chunk with the role were taken for a token
+
+
+async def test_whatever_goes_wrong_is_a_row_of_its_class_and_the_next_request_is_answered(target, tmp_path):
+    known, server = target
+    frame, nobody = draw_frame(tmp_path), replace(server, url=f"http://{HOST}:{free_port()}/v1")
+    broken = prepare_request(server, frame, SETTINGS, "broken")
+    picture = base64.b64encode(frame.image_path.read_bytes())
+    broken = replace(broken, body=broken.body.replace(picture, b"bm90IGFuIGltYWdl"))  # "not an image"
+    cases = [
+        (known.wrong_model, await ask(replace(server, model="nope"), frame)),
+        (known.bad_image, await send(broken)),
+        (("connect", None, "connect"), await ask(nobody, frame)),
+    ]
+    for (error_class, status, words), reply in cases:
+        assert (reply.error_class, reply.http_status, reply.text) == (error_class, status, "")
+        assert words in reply.error_message
+    assert (await ask(server, frame, max_tokens=400, answer_timeout_s=0.005)).error_class == "timeout"
+    assert (await ask_until_answered(server, frame)).text.strip()
+
+
+async def test_of_eight_in_flight_all_are_answered_about_their_images_or_all_but_one_refused(
+    target, tmp_path
+):
+    known, server = target
+    frames = [draw_frame(tmp_path, index) for index in range(8)]
+    replies = await asyncio.gather(*(ask(server, frame, max_tokens=24) for frame in frames))
+    texts = [reply.text.strip() for reply in replies if reply.error_class is None]
+    assert all(texts)
+    assert len(texts) == (8 if known.batches else 1)
+    assert len(set(texts)) >= len(texts) - 1
+    for reply in (reply for reply in replies if reply.error_class):
+        assert (reply.error_class, reply.http_status) == known.busy[:2]
+        assert known.busy[2] in reply.error_message
+        assert (reply.ttft_s, reply.output_tokens, reply.text) == (None, None, "")
+
+
+async def test_clearing_the_cache_forgets_the_images(target, tmp_path):
+    known, server = target
+    hits = []
+    for clears in (False, False, True) if known.counts_hits else ():
+        await (clear_cache(server) if clears else ask(server, draw_frame(tmp_path, 3)))
+        hits.append(read_hits(server))
+    assert hits == ([0, 1, 0] if known.counts_hits else [])
+    assert await clear_cache(server) is known.clears_cache
+
+
+def read_hits(server: Server) -> int:
+    """How often the server met an image again, as its statistics say."""
+    told = httpx.get(f"{server.url}/cache/stats", timeout=PATIENCE_S, trust_env=False).json()
+    return told["engine_cache"]["vision_embedding_cache"]["pixel_cache_hits"]
+
+
+async def test_after_an_answer_given_up_in_mid_stream_the_server_answers_as_before(target, tmp_path):
+    known, server = target
+    first, other = draw_frame(tmp_path), draw_frame(tmp_path, 2)
+    expected = await ask(server, other)
+    with open_stream(prepare_request(server, first, replace(SETTINGS, max_tokens=400), "raw")) as response:
+        assert any('"content":"' in line for line in response.iter_lines())  # and so it ends there
+    reply = await ask_until_answered(server, other)
+    assert reply.text == expected.text or not known.real  # the simulator puts it in other words
+
+
+async def test_the_servers_counters_rise_by_the_rows_tokens(target, tmp_path):
+    known, server = target
+    before = await settled_counters(known, server)
+    replies = [await ask(server, draw_frame(tmp_path, index)) for index in range(3)]
+    after = await settled_counters(known, server)
+    rise = {name: after[name] - before.get(name, 0) for name in after if name.endswith("_total")}
+    tokens = sum(reply.output_tokens for reply in replies)
+    assert rise == {"requests_total": 3, "output_tokens_total": tokens}
+    assert after["num_running"] == 0
+
+
+async def settled_counters(known: Known, server: Server) -> dict:
+    """What the server counts once it is idle; a request that was given up is counted late."""
+    found: list[dict] = []
+    for _ in range(60):
+        found.append(await snapshot_counters(server))
+        if found[-2:-1] == found[-1:]:
+            return found[-1]
+        await asyncio.sleep(1.0 if known.real else 0.05)
+    raise AssertionError(f"the counters of {known.name} never stand still: {found[-2:]}")

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import orjson
 
+from poc_lib import runs
 from poc_lib.measure import instrument
 from poc_lib.measure.experiment import run_all
-from poc_lib.params import Params
-from poc_lib.reading import validate_params
+from poc_lib.params import Params, validate_params
 from poc_lib.records import SetupProblem
-from poc_lib.runs import files, folder, rows
 from tests.demo_kit import demo
 from tests.lean import LEAN, MEASURED
 
@@ -64,7 +63,7 @@ def _measure(values: dict, dies: tuple[str, int, float] | None, most_bytes: int)
 
 def _die_in_mid_write(name: str, number: int, share: float) -> None:
     writes = iter(range(1, sys.maxsize))
-    write_row, replace_file = files.write_row, files.replace_file
+    write_row, replace_file = runs.write_row, runs.replace_file
 
     def die(path: Path, data: bytes, mode: str) -> None:
         with path.open(mode) as file:
@@ -82,4 +81,4 @@ def _die_in_mid_write(name: str, number: int, share: float) -> None:
             die(path.with_name(f"{path.name}.partial"), data, "wb")
         replace_file(path, data)
 
-    rows.write_row, folder.replace_file = row, whole
+    runs.write_row, runs.replace_file = row, whole

@@ -23,21 +23,17 @@ def init_params(seed: int) -> dict[str, np.ndarray]:
     inner, wide, size = TEXT["intermediate_size"], VISION["intermediate_size"], TEXT["head_dim"]
     query, key = TEXT["num_attention_heads"] * size, TEXT["num_key_value_heads"] * size
     shapes = {PATCH: (v, 2, 16, 16, 3), PLACES: (GRID * GRID, v), EMBED: (VOCABULARY, d), FINAL: (d,)}
-    shapes |= {
-        MERGER + "norm": (v,),
-        MERGER + "linear_fc1": (4 * v, 4 * v),
-        MERGER + "linear_fc2": (d, 4 * v),
-    }
+    shapes |= {MERGER + "norm": (v,), MERGER + "linear_fc1": (4 * v, 4 * v)}
+    shapes |= {MERGER + "linear_fc2": (d, 4 * v)}
     block = {"norm1": (v,), "norm2": (v,), "attn.qkv": (3 * v, v), "attn.proj": (v, v)}
     block |= {"mlp.linear_fc1": (wide, v), "mlp.linear_fc2": (v, wide)}
     layer = {"self_attn.q_proj": (query, d), "self_attn.k_proj": (key, d), "self_attn.v_proj": (key, d)}
     layer |= {"self_attn.o_proj": (d, query), "self_attn.q_norm": (size,), "self_attn.k_norm": (size,)}
     layer |= {"mlp.gate_proj": (inner, d), "mlp.up_proj": (inner, d), "mlp.down_proj": (d, inner)}
     layer |= {"input_layernorm": (d,), "post_attention_layernorm": (d,)}
-    shapes |= {BLOCK.format(i) + name: s for i in range(VISION["depth"]) for name, s in block.items()}
-    shapes |= {
-        LAYER.format(i) + name: s for i in range(TEXT["num_hidden_layers"]) for name, s in layer.items()
-    }
+    parts = (BLOCK, VISION["depth"], block), (LAYER, TEXT["num_hidden_layers"], layer)
+    for part, count, inside in parts:
+        shapes |= {part.format(i) + name: shape for i in range(count) for name, shape in inside.items()}
     params = {}
     for name, shape in shapes.items():
         scale = 0.02 if name in (PLACES, EMBED) else math.prod(shape[1:]) ** -0.5
@@ -104,42 +100,29 @@ def see(p, pixels):
     return _linear(p, MERGER + "linear_fc2", inner)
 
 
-def forward(p, prompt, pixels, tail):
-    """Return logits at the tail's positions: the batch's `prompt` (t), then the image, then `tail` (b, n).
+def forward(p, before, pixels, after, ids):
+    """Return the logits of `ids` (b, n), each seeing those before it: `before` (t), image, `after`, ids.
 
     Pixels narrower than WIDTH count as the left part of a picture of that width: a cheap start for training.
     """
     rows, cols = pixels.shape[1] // CELL, pixels.shape[2] // CELL
-    embed, t, n, size = p[EMBED + ".weight"], len(prompt), tail.shape[1], TEXT["head_dim"]
-    head, x = embed[prompt][None], jnp.concatenate([see(p, pixels), embed[tail]], axis=1)
-    image = np.indices((1, rows, cols)).reshape(3, -1)  # time, row and column of each token
-    after = np.broadcast_to(max(rows, WIDTH // CELL) + np.arange(n), (3, n))
-    places = t + np.concatenate([image, after], axis=1)
+    embed, size, (b, n), t = p[EMBED + ".weight"], TEXT["head_dim"], ids.shape, len(before)
+    head, tail = jnp.tile(before, (b, 1)), jnp.concatenate([jnp.tile(after, (b, 1)), ids[:, :-1]], axis=1)
+    x = jnp.concatenate([embed[head], see(p, pixels), embed[tail]], axis=1)
+    # time, row and column of each token; those of text are one number
+    first, image = np.tile(np.arange(t), (3, 1)), t + np.indices((1, rows, cols)).reshape(3, -1)
+    last = np.tile(t + max(rows, WIDTH // CELL) + np.arange(tail.shape[1]), (3, 1))
+    places = np.concatenate([first, image, last], axis=1)
     section = TEXT["rope_scaling"]["mrope_section"]
     axes = [i % 3 if i < section[i % 3] * 3 else 0 for i in range(size // 2)]  # time, height, width in turn
-    steps = TEXT["rope_theta"] ** -(np.arange(0, size, 2) / size)
-    at_head, at_x = np.arange(t)[:, None] * steps, places[axes].T * steps
-    mask = np.tri(x.shape[1], t + x.shape[1], t)
+    angles = places[axes].T * TEXT["rope_theta"] ** -(np.arange(0, size, 2) / size)
     for i in range(TEXT["num_hidden_layers"]):
         at, own = LAYER.format(i), LAYER.format(i) + "self_attn."
-
-        def project(h, angles, at=at, own=own):
-            h = _rms_norm(p, at + "input_layernorm", h)
-            q, k, v = (_linear(p, f"{own}{c}_proj", h).reshape(*h.shape[:2], -1, size) for c in "qkv")
-            q, k = _rms_norm(p, own + "q_norm", q), _rms_norm(p, own + "k_norm", k)
-            return _rotate(q, angles), _rotate(k, angles), v
-
-        def finish(h, seen, at=at, own=own):
-            h = h + _linear(p, own + "o_proj", seen)
-            m = _rms_norm(p, at + "post_attention_layernorm", h)
-            gate = jax.nn.silu(_linear(p, at + "mlp.gate_proj", m))
-            return h + _linear(p, at + "mlp.down_proj", gate * _linear(p, at + "mlp.up_proj", m))
-
-        (hq, hk, hv), (q, k, v) = project(head, at_head), project(x, at_x)
-        k, v = (jnp.concatenate([jnp.repeat(a, len(x), 0), b], 1) for a, b in ((hk, k), (hv, v)))
-        if i == TEXT["num_hidden_layers"] - 1:  # what prompt and image become in the last layer, nobody reads
-            x, q, mask = x[:, -n:], q[:, -n:], mask[-n:]
-        else:
-            head = finish(head, _attend(hq, hk, hv, np.tri(t, dtype=bool)))
-        x = finish(x, _attend(q, k, v, mask > 0))
-    return _rms_norm(p, FINAL, x) @ embed.T
+        h = _rms_norm(p, at + "input_layernorm", x)
+        q, k, v = (_linear(p, f"{own}{c}_proj", h).reshape(*h.shape[:2], -1, size) for c in "qkv")
+        q, k = (_rotate(_rms_norm(p, own + name, y), angles) for name, y in (("q_norm", q), ("k_norm", k)))
+        x = x + _linear(p, own + "o_proj", _attend(q, k, v, np.tri(x.shape[1], dtype=bool)))
+        h = _rms_norm(p, at + "post_attention_layernorm", x)
+        gate = jax.nn.silu(_linear(p, at + "mlp.gate_proj", h))
+        x = x + _linear(p, at + "mlp.down_proj", gate * _linear(p, at + "mlp.up_proj", h))
+    return _rms_norm(p, FINAL, x[:, -n:]) @ embed.T
