@@ -1,13 +1,7 @@
 """Many runs from one params file, over Dask's scheduler, and one page that compares them.
 
 The key ``matrix`` holds what varies: a parameter with a list of values, or a name of yours whose values are
-sets of parameters. Every combination is a run of its own below one folder, continued when it was cut:
-
-    matrix:
-      image_width: [0, 768]
-      server:
-        batching: {candidate_name: vllm-mlx, candidate_url: "http://localhost:8000/v1"}
-        mlx-vlm: {candidate_name: mlx-vlm, candidate_url: "http://localhost:8001/v1"}
+sets of parameters (params/matrix_demo.yaml). Every combination is a run, which goes on when it was cut.
 """
 
 import asyncio
@@ -69,7 +63,7 @@ def expand_matrix(values: Mapping[str, Any]) -> dict[str, Params]:
     return runs
 
 
-def _measure(values: dict[str, Any]) -> str:
+def measure_run(values: dict[str, Any]) -> str:
     """One run, in a worker: measured or continued; returns what went wrong, '' where nothing did.
 
     It holds every machine that it loads, so that no two runs disturb each other.
@@ -114,7 +108,7 @@ def run_matrix(values: Mapping[str, Any], scheduler: str, tell: Callable[[str], 
         from distributed.scheduler import KilledWorker
 
         futures = {
-            client.submit(_measure, params.model_dump(), key=f"run {name}", pure=False, retries=0): name
+            client.submit(measure_run, params.model_dump(), key=f"run {name}", pure=False, retries=0): name
             for name, params in runs.items()
         }
         for future in as_completed(futures, loop=client.loop):

@@ -36,10 +36,6 @@ def _hide_login(url: Any) -> Any:
     return clean
 
 
-def _read_json(row: Any) -> Any:
-    return json.loads(row) if isinstance(row, str) else row
-
-
 def _check_run_id(run_id: str) -> str:
     odd = run_id.startswith(".") or any(c in "/\\" or not c.isprintable() for c in run_id)
     if odd or len(run_id.encode()) > 120:
@@ -83,7 +79,8 @@ class ServerRow(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=Tru
     concurrency: list[Level] = []  # empty: the levels that the parameters give this role
 
 
-ServerRows = list[Annotated[ServerRow, BeforeValidator(_read_json)]]
+_from_flag = BeforeValidator(lambda row: json.loads(row) if isinstance(row, str) else row)
+ServerRows = list[Annotated[ServerRow, _from_flag]]
 
 
 class Params(BaseModel, extra="forbid", frozen=True, str_strip_whitespace=True):

@@ -83,7 +83,7 @@ async def snapshot_counters(server: Server, api_key: str | None = None) -> dict[
     """The figures of the first route that tells any, else {}; exact while the server is idle."""
     url, headers = authorize(server.url, api_key)
     async with httpx.AsyncClient(transport=ExactTransport(), trust_env=False, headers=headers) as client:
-        for route in ROUTES[server.api]:
+        for route in ROUTES.get(server.api, ()):
             asked = url.rstrip("/").removesuffix("/v1") + route
             request = client.build_request("GET", asked, extensions={"deadline_s": DEADLINE_S})
             if figures := read_figures(server, (await fetch(client, request)).body):

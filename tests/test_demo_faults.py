@@ -8,9 +8,13 @@ import orjson
 import pytest
 
 from demo.server import start
+from poc_lib.analysis import analyse
 from poc_lib.client.stamp import draw_codes, proof_prompt
+from poc_lib.measure.experiment import run_all
+from poc_lib.params import validate_params
 from poc_lib.records import SetupProblem
 from tests.demo_kit import CHAT, MODEL, PROMPT, chat_body, demo, quote, screenshots, serving, stamped, text_of
+from tests.lean import LEAN
 
 
 async def fate(client, image, own, codes):
@@ -112,3 +116,20 @@ async def test_a_hanging_answer_never_ends_and_a_crash_ends_the_process():
 def test_a_misspelt_fault_is_refused_before_anything_starts(text, hint):
     with pytest.raises(SetupProblem, match=hint):
         start("openai", MODEL, demo().answers, faults=["swap:0.1", text])
+
+
+async def test_what_leaks_into_the_next_answer_when_one_is_given_up_is_proven(tmp_path):
+    where = {"outputs_dir": str(tmp_path), "run_id": "aborts", "database": str(demo().database)}
+    few = {
+        "concurrency": [4],
+        "max_blocks": 0,
+        "proof_frames": 12,
+        "aborts": True,
+        "demo_faults": ["stale:1"],
+    }
+    analysis = analyse(await run_all(validate_params(LEAN | where | few)))
+    cells = analysis.answers.groupby("phase")
+    assert (cells["error_class"].count()["proof_abort"], cells["error_class"].count()["proof"]) == (4, 0)
+    leaked = analysis.answers[analysis.answers["proof"] == "other"]
+    assert set(leaked["phase"]) == {"proof_abort"}
+    assert analysis.verdicts[0].proof == "mixed up"

@@ -2,13 +2,11 @@
 
 import asyncio
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
-from statistics import median
 
 import pandas as pd
 
@@ -213,7 +211,11 @@ async def measure_unit(session: Session, unit: plan.Unit) -> None:
         append_event(run, "cell_started", **facts, requests=n, cache_cleared=cleared, counters=counters)
         session.standing.doing = plan.describe_cell(cell)
         load, make = _load(session, server, counted=True), _maker(session, server, cell, unit)
-        load = replace(load, abort_after_s=_aborts(session, cell))
+        if cell.phase == "proof_abort":
+            requests = read_requests(run).query("server == @cell.server and concurrency == @cell.concurrency")
+            usual_s = requests["total_s"].median() if len(requests) else 1.0
+            aborts = plan.draw_aborts(n, usual_s, f"{session.params.seed}/aborts {cell.concurrency}")
+            load = replace(load, abort_after_s=aborts.__getitem__)
         drive = session.spread if session.spread and cell.phase == "confirm" else run_cell
         state = await drive(load, cell, n, make, session.params.seed)
         facts |= {"failed": state.n_failed, "not_sent": n - state.n_sent}
@@ -253,18 +255,6 @@ def _maker(session: Session, server: Server, cell: Cell, unit: plan.Unit) -> Cal
         return prepare_request(server, frame, settings, request_id, image_width=width, code=code)
 
     return make
-
-
-def _aborts(session: Session, cell: Cell) -> Callable[[int], float | None]:
-    """When each request of a cell is given up, in seconds from sending: a third of them, in mid-answer."""
-    if cell.phase != "proof_abort":
-        return lambda position: None
-    requests = read_requests(session.run)
-    at_level = requests[(requests["server"] == cell.server) & (requests["concurrency"] == cell.concurrency)]
-    usual_s = median(at_level["total_s"]) if len(at_level) else 1.0
-    pick = random.Random(f"{session.params.seed}/aborts {cell.concurrency}")
-    after_s = [usual_s * pick.uniform(0.2, 0.9) for _ in range(session.params.proof_frames)]
-    return lambda position: after_s[position] if position % 3 == 1 else None
 
 
 def _expect(session: Session, decided: bool = False) -> None:

@@ -28,7 +28,6 @@ Make = Callable[[int], PreparedRequest]  # position in the cell -> its request, 
 class Progress:
     """Where one cell stands."""
 
-    n_total: int
     n_done: int = 0
     n_failed: int = 0
     n_sent: int = 0
@@ -112,7 +111,7 @@ async def run_cell(load: Load, cell: Cell, n_requests: int, make: Make, seed: in
 
     with feeding(make, n_requests, ahead=max(READ_AHEAD, 4 * cell.concurrency)) as next_request:
         await asyncio.sleep(0)
-        state = Progress(n_total=n_requests)
+        state = Progress()
         watch = asyncio.create_task(watch_lag())
         try:
             async with asyncio.TaskGroup() as slots:

@@ -101,6 +101,13 @@ def open_loop_units(frames_per_s: Mapping[str, float], frames: Sequence[Frame], 
     return [Unit((cell,), drawn) for cell in cells]
 
 
+def draw_aborts(n: int, usual_s: float, seed: str) -> list[float | None]:
+    """When each of ``n`` requests is given up, in seconds from sending: a third of them, in mid-answer."""
+    pick = random.Random(seed)
+    after_s = [usual_s * pick.uniform(0.2, 0.9) for _ in range(n)]
+    return [moment_s if position % 3 == 1 else None for position, moment_s in enumerate(after_s)]
+
+
 def plan_rows(servers: Sequence[Server], params: Params) -> list[dict]:
     """What will be measured at least and at most, before it is known how many blocks decide.
 

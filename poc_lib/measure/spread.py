@@ -62,12 +62,12 @@ async def run_spread(
     Raises:
         SetupProblem: a worker was lost.
     """
-    parts = await asyncio.to_thread(_deal, client, load, cell, n_requests, make)
+    parts = await asyncio.to_thread(deal_slots, client, load, cell, n_requests, make)
     replies = [reply for replies, _ in parts for reply in replies]
     stopped = next((reason for _, reason in parts if reason), None)
     starts_s = sorted(reply.start_s for reply in replies)
     ends_s = sorted(reply.start_s + reply.total_s for reply in replies)
-    state = Progress(n_total=n_requests, n_sent=len(replies), stopped_because=stopped)
+    state = Progress(n_sent=len(replies), stopped_because=stopped)
     state.start_s = starts_s[0] + load.start_ns / 1e9 if replies else state.start_s
     for reply in sorted(replies, key=lambda reply: reply.start_s + reply.total_s):
         reply.in_flight = bisect_right(starts_s, reply.start_s) - bisect_right(ends_s, reply.start_s)
@@ -77,7 +77,7 @@ async def run_spread(
     return state
 
 
-def _deal(client: "Client", load: Load, cell: Cell, n_requests: int, make: Make) -> list[tuple]:
+def deal_slots(client: "Client", load: Load, cell: Cell, n_requests: int, make: Make) -> list[tuple]:
     """Hand every worker its slots with their requests; of each its replies, and why it gave the server up."""
     from distributed.scheduler import KilledWorker
 
@@ -91,7 +91,7 @@ def _deal(client: "Client", load: Load, cell: Cell, n_requests: int, make: Make)
     load = replace(load, start_ns=start_wall_ns, on_reply=None)  # which stays here
     begin_wall_s = time.time() + LEAD_S
     futures = [
-        client.submit(_send_share, share, cell, load, begin_wall_s, workers=[worker], pure=False, retries=0)
+        client.submit(send_share, share, cell, load, begin_wall_s, workers=[worker], pure=False, retries=0)
         for share, worker in zip(shares, workers, strict=True)
     ]
     while any(future.status == "pending" for future in futures):
@@ -103,7 +103,7 @@ def _deal(client: "Client", load: Load, cell: Cell, n_requests: int, make: Make)
     return client.gather(futures)
 
 
-def _send_share(
+def send_share(
     requests: dict[int, PreparedRequest], cell: Cell, load: Load, begin_wall_s: float
 ) -> tuple[list[Reply], str | None]:
     """In a worker: keep its slots busy from the common moment on; clocks of other machines count alike."""
