@@ -30,11 +30,8 @@ LOOPBACK = ("demo", "localhost", "127.0.0.1", "::1", "")
 
 
 def expand_matrix(values: Mapping[str, Any]) -> dict[str, Params]:
-    """Every combination of a matrix as checked parameters, by a name that says what varies.
-
-    Raises:
-        SetupProblem: no matrix, an axis without values, too many runs, or wrong parameters.
-    """
+    """Every combination of a matrix as checked parameters, by a name that says what varies; SetupProblem:
+    there is no matrix, an axis without values, too many runs, or a wrong parameter."""
     fixed = {key: value for key, value in values.items() if key != "matrix"}
     axes = values.get("matrix")
     if not isinstance(axes, Mapping) or not axes:
@@ -64,10 +61,8 @@ def expand_matrix(values: Mapping[str, Any]) -> dict[str, Params]:
 
 
 def measure_run(values: dict[str, Any]) -> str:
-    """One run, in a worker: measured or continued; returns what went wrong, '' where nothing did.
-
-    It holds every machine that it loads, so that no two runs disturb each other.
-    """
+    """One run, in a worker, measured or continued while it holds every machine that it loads, so that no two
+    runs disturb each other; returns what went wrong, '' where nothing did."""
     from distributed import Lock
 
     from poc_lib.measure.experiment import run_all
@@ -93,14 +88,9 @@ def run_matrix(values: Mapping[str, Any], scheduler: str, tell: Callable[[str], 
     """Measure every combination, then write the comparing page; 0 where every run ended.
 
     The page has a row a run (speed-up with interval, quality, mix-ups); unlike runs are refused with the
-    reason. It lies beside the runs as matrix.html, matrix.md and matrix.csv.
-
-    Args:
-        scheduler: address of a Dask scheduler whose workers have this project; '': workers on this machine.
-        tell: takes a line for the terminal.
-
-    Raises:
-        SetupProblem: a wrong matrix, or Dask is not installed or not reached.
+    reason. It lies beside the runs as matrix.html, matrix.md and matrix.csv. ``scheduler`` is the address of
+    Dask's, whose workers have this project; '': workers on this machine. SetupProblem: a wrong matrix, or no
+    Dask.
     """
     runs, failed, ended = expand_matrix(values), [], []
     with open_workers(min(len(runs), WORKERS), scheduler) as client:

@@ -55,10 +55,8 @@ def plan_frame(session: Session) -> pd.DataFrame:
 
 
 async def run_pilot(session: Session) -> pd.DataFrame:
-    """Calibrate the tool, warm up, measure every server and level once a pilot block, and choose the levels.
-
-    With ``level`` given there is no pilot: that level is confirmed. Returns the levels frame.
-    """
+    """Calibrate the tool, warm up, measure every server and level once a pilot block, and choose the levels;
+    with ``level`` given that one is confirmed without a pilot. Returns the levels frame."""
     params, servers = session.params, session.servers
     _expect(session)
     with _stoppable(session):
@@ -102,10 +100,8 @@ def confirmed_servers(session: Session) -> list[Server]:
 
 
 async def run_confirmation(session: Session) -> pd.DataFrame:
-    """Blocks of baseline and chosen levels until every candidate's interval lies between two steps.
-
-    Returns the blocks frame.
-    """
+    """Blocks of baseline and chosen levels until every candidate's interval lies between two steps; returns
+    the blocks frame."""
     params, servers = session.params, confirmed_servers(session)
     if not metrics.look_blocks(params.max_blocks) or not servers:
         return pd.DataFrame()
@@ -130,10 +126,8 @@ async def run_confirmation(session: Session) -> pd.DataFrame:
 
 
 async def _prove(session: Session, server: Server, block: int) -> None:
-    """Further proof cells at the chosen level, until enough codes came back to exclude mix-ups of 2 %.
-
-    None for a candidate whose answers were mixed up, or that does not read its codes.
-    """
+    """Further proof cells at the chosen level, until enough codes came back to exclude mix-ups of 2 %; none
+    for a candidate whose answers were mixed up, or that does not read its codes."""
     cell = Cell(server.name, server.role, session.levels[server.name], 0, "proof")
     for extra in range(MORE_PROOFS if session.params.proof_frames else 0):
         row = _levels(session).set_index(["server", "concurrency"]).loc[server.name, cell.concurrency]
@@ -327,12 +321,8 @@ async def _spread_if_late(session: Session, candidates: list[Server]) -> None:
 
 @contextmanager
 def _stoppable(session: Session) -> Iterator[None]:
-    """Close the session where its stage is interrupted or meets a problem, and say how to go on.
-
-    Raises:
-        Stopped: it was interrupted.
-        SetupProblem: as itself, not in a group.
-    """
+    """Close the session where its stage is interrupted (Stopped) or meets a problem (SetupProblem, not in a
+    group), and say how to go on."""
     because = ""
     try:
         yield

@@ -20,11 +20,7 @@ WAVES = 4
 
 @contextmanager
 def paced_server() -> Iterator[str]:
-    """The URL of a paced server in a process of its own, which ends with the block.
-
-    Raises:
-        SetupProblem: it did not start.
-    """
+    """The URL of a paced server in a process of its own, which ends with the block."""
     words = f"-m demo.paced --ttft_ms {TTFT_MS} --chunks {CHUNKS} --gap_ms {GAP_MS}".split()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, *words], cwd=PROJECT_ROOT, text=True, **pipes)
@@ -47,9 +43,7 @@ async def calibrate(
 
     Columns: concurrency, n, added_ttft_p50_s, added_ttft_p99_s, added_total_p50_s, added_total_p99_s,
     lag_p99_s. "Added" is measured − due, in seconds; of fewer than 100 answers the p99 is near the slowest.
-
-    Args:
-        drive: what sends a cell: run_cell, or one that is called like it.
+    ``drive`` sends a cell: run_cell, or one that is called like it.
     """
     headers = {"content-type": "application/json"}
     request = PreparedRequest("", "", "openai", f"{url}/chat/completions", body, headers)

@@ -88,10 +88,8 @@ async def open_session(params: Params) -> Session:
     """Open a run, new or to be continued, and everything a sitting needs; nothing is measured yet.
 
     Without a run_id, the newest unfinished run of the same parameters is continued, and a line says so.
-
-    Raises:
-        SetupProblem: the folder holds another experiment or is in use, a server is not as it should be, no
-            frame is usable, the disk takes nothing.
+    SetupProblem: the folder holds another experiment or is in use, a server is not as it should be, no frame
+    is usable, the disk takes nothing.
     """
     params, line = runs.name_run(params)
     folder = params.outputs_path / params.run_id
@@ -101,9 +99,8 @@ async def open_session(params: Params) -> Session:
     settings = chat_settings(params)
     tell(line)
     with ExitStack() as stack:
-        write = stack.enter_context(
-            runs.reply_writer(runs.Run(folder, {}))
-        )  # nothing is written before it is held
+        # Nothing else is written before the replies' file is held.
+        write = stack.enter_context(runs.reply_writer(runs.Run(folder, {})))
         frames, facts = _choose_frames(params, folder, settings)
         run = runs.open_run(folder, facts, frames)
         servers = stack.enter_context(demo_servers(params))

@@ -26,11 +26,8 @@ LOST = "a worker process was lost in mid-block: the same command measures that b
 
 @contextmanager
 def open_workers(n: int, scheduler: str = "") -> Iterator["Client"]:
-    """A client of the scheduler at that address, else at Dask's own setting, else of ``n`` processes here.
-
-    Raises:
-        SetupProblem: Dask is not installed, or no scheduler answers there.
-    """
+    """A client of the scheduler at that address, else at Dask's own setting, else of ``n`` processes here;
+    SetupProblem where Dask is not installed, or no scheduler answers there."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -38,6 +35,7 @@ def open_workers(n: int, scheduler: str = "") -> Iterator["Client"]:
         raise SetupProblem("several processes need Dask: pip install 'distributed'") from None
     # What a lost worker did has failed; it is not done again in secret. Workers may start servers.
     settings = {"distributed.scheduler.allowed-failures": 0, "distributed.worker.daemon": False}
+    settings["distributed.scheduler.locks.lease-timeout"] = "10s"  # after which a lost worker's lock is free
     scheduler = scheduler or dask.config.get("scheduler-address", "")
     with dask.config.set(settings), ExitStack() as stack:
         if not scheduler:
@@ -55,13 +53,8 @@ def open_workers(n: int, scheduler: str = "") -> Iterator["Client"]:
 async def run_spread(
     client: "Client", load: Load, cell: Cell, n_requests: int, make: Make, seed: int = 0
 ) -> Progress:
-    """As loop.run_cell in closed loop, with the cell's slots dealt out to the client's workers.
-
-    Replies go to ``load.on_reply`` at the end of the cell, in the order in which they ended.
-
-    Raises:
-        SetupProblem: a worker was lost.
-    """
+    """As loop.run_cell in closed loop, its slots dealt out to the client's workers; replies come at the
+    end of the cell, in the order in which they ended. SetupProblem: a worker was lost."""
     parts = await asyncio.to_thread(deal_slots, client, load, cell, n_requests, make)
     replies = [reply for replies, _ in parts for reply in replies]
     stopped = next((reason for _, reason in parts if reason), None)

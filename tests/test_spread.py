@@ -1,25 +1,21 @@
-"""Several processes: one cell's slots spread over three, and a matrix of runs; one is killed in mid-run."""
+"""One cell's slots spread over three processes, of which one is killed in mid-cell."""
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from functools import partial
 
-import orjson
 import psutil
 import pytest
-import yaml
 
 from poc_lib.client import ChatSettings, PreparedRequest
 from poc_lib.measure import experiment
 from poc_lib.measure.instrument import calibrate, paced_server
 from poc_lib.measure.loop import Load
 from poc_lib.measure.spread import open_workers, run_spread
-from poc_lib.params import PROJECT_ROOT, validate_params
+from poc_lib.params import validate_params
 from poc_lib.records import Cell, SetupProblem
 from poc_lib.runs import append_event, read_damage, read_events, read_requests
 from tests.demo_kit import demo
@@ -121,34 +117,3 @@ async def test_where_one_loop_adds_too_much_the_confirmation_is_spread(tmp_path,
     requests = read_requests(session.run)
     assert set(requests.loc[requests["phase"] == "confirm", "slot"]) == set(range(8))
     assert spawned() == before
-
-
-def test_a_lost_worker_is_a_failed_run_that_the_same_command_finishes(tmp_path):
-    axes = {"image_width": [0, 768, 512]}
-    params = LEAN | {"database": "demo", "outputs_dir": str(tmp_path), "matrix": axes}
-    (tmp_path / "matrix.yaml").write_text(yaml.safe_dump(params))
-    command = [sys.executable, "-m", "poc_lib", "matrix", "--params", str(tmp_path / "matrix.yaml")]
-    first = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
-    victim = None
-    while victim is None:
-        time.sleep(0.1)
-        assert first.poll() is None
-        for requests in tmp_path.glob("matrix/*/requests.jsonl"):
-            if requests.read_bytes().count(b'"phase":"pilot"') >= 3:
-                victim = requests.parent
-                for process in psutil.Process(first.pid).children(recursive=True):
-                    if str(requests) in [file.path for file in process.open_files()]:
-                        process.kill()
-    told = first.communicate()[0]
-    assert first.returncode == 1
-    assert f"{victim.name}: its worker was lost" in told
-    page = (tmp_path / "matrix" / "matrix.md").read_text()
-    assert "its worker was lost" in page
-    n_before = (victim / "requests.jsonl").read_bytes().count(b"\n")
-    second = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-    assert second.returncode == 0, second.stdout
-    rows = (tmp_path / "matrix" / "matrix.csv").read_text().splitlines()
-    assert len(rows) == 1 + 3
-    replies = [orjson.loads(line) for line in (victim / "requests.jsonl").read_bytes().splitlines()]
-    assert {reply["sitting"] for reply in replies[:n_before]} == {0}
-    assert {reply["sitting"] for reply in replies[n_before:]} == {1}
