@@ -252,11 +252,12 @@ def test_lines_that_are_broken_or_doubled_are_told():
 def test_what_the_instrument_adds_is_one_line_and_too_much_of_it_is_marked(added_s, state):
     added = {"added_ttft_p50_s": added_s, "added_ttft_p99_s": 2 * added_s}
     events = [{"event": "instrument", "sitting": 0, "concurrency": level, **added} for level in (1, 4, 64)]
+    events[0]["processes"] = 3
     levels = LEVELS.assign(added_ttft_share=added_s / LEVELS["ttft_p50_s"])
     (found,) = findings_of(levels=levels, events=events)
     assert found.state == state
     assert found.text.startswith(f"The instrument adds at most {1e3 * added_s:.1f} ms (median; p99 ")
-    assert f"at 1 in flight: {added_s / 0.5:.1%} of what was measured." in found.text
+    assert f"at 1 in flight, sent by 3 processes: {added_s / 0.5:.1%} of what was measured." in found.text
     assert ("Over 2%: ollama at 1, vllm-mlx at 4." in found.text) == (state == "warning")
 
 

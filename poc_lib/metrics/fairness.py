@@ -60,7 +60,7 @@ stopped (interruption) Sitting {n} {how} after {k}, {again} of which are in no r
   again whole. → The same command goes on.
 damage (interruption) Left out: {broken} half-written lines, {doubled} replies to requests that have one.
 added (instrument) The instrument adds at most {p50:.1f} ms (median; p99 {p99:.1f} ms) to a first token at
-  {level} in flight: {share:.1%} of what was measured.{over} → Measure on a quieter machine.
+  {level} in flight{spread}: {share:.1%} of what was measured.{over} → Measure on a quieter machine.
 late (instrument) {k} of {n} requests were timed while this client's loop was over 50 ms late (at most
   {most:.0f} ms). → Quit what else uses the processor.
 idle (instrument) {server}, {level} in flight: {mean:.1f} really were, on average. → Send more frames a block.
@@ -204,6 +204,8 @@ def judge_machine(
     for row in rows.head(1).itertuples():
         p50, p99 = (1e3 * added[row.concurrency][f"added_ttft_p{q}_s"] for q in (50, 99))
         told = {"p50": p50, "p99": p99, "share": row.added_ttft_share, "over": over}
+        n_processes = added[row.concurrency].get("processes")
+        told["spread"] = f", sent by {n_processes} processes" if n_processes else ""
         yield say("added", row.server, row.concurrency, grave=over, otherwise="ok", **told)
     late_s = answers["lag_s"].astype(float)
     if k := (late_s > LATE_S).sum():
