@@ -15,7 +15,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from poc_lib.metrics.speedup import MANY_BLOCKS, STEPS, Estimate, estimate, look_blocks, step_of
+from poc_lib.metrics.speedup import MANY_BLOCKS, STEPS, estimate, look_blocks, step_of
+from poc_lib.records import Estimate
 
 CELLS_DIFFER = (0.03, 0.08, 0.15)  # standard deviation of a cell's log time
 N_FRAMES, BLOCK_FRAMES, MAX_BLOCKS, WAVE = 480, 24, 12, 8

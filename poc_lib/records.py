@@ -170,24 +170,30 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Estimate:
+    """The speed-up after some blocks, with its interval; NaN, in a Verdict None: not known."""
+
+    speedup: float | None  # geometric mean of the blocks' ratios of wall clocks
+    low: float | None  # from two blocks on
+    high: float | None
+    confidence: float | None  # of this look's interval, 0 to 1
+    n_blocks: int  # blocks with a ratio
+    decided: bool  # the interval lies between two neighbouring thresholds
+    label: str  # the highest step that the lower bound reaches, or why there is none
+    open_above: bool  # the upper bound reaches a higher step
+    more_blocks: int | None  # that would probably settle it, at most MANY_BLOCKS; None: decided
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Estimate):
     """The decision about one candidate, with what it rests on. Written to verdict.json as it is."""
 
     candidate: str
     baseline: str
-    label: str  # see metrics.verdict: the highest step that the lower bound reaches, or why there is none
     headline: str  # the decision, its reason and its reservation in one sentence
-    decided: bool  # the interval lies between two steps, or a proof decides
     level: int | None  # the candidate's chosen requests in flight
     baseline_level: int | None
-    speedup: float | None  # geometric mean of the blocks' ratios of wall clocks
-    low: float | None  # its interval at the last look
-    high: float | None
-    confidence: float | None  # of that interval, e.g. 0.99 at each of five looks
-    n_blocks: int
     n_frames: int  # distinct frames in the confirmation
-    more_blocks: int | None  # how many more would probably settle it; None: nothing is open
-    open_above: bool  # the upper bound reaches a higher step
     proof: Literal["met", "mixed up", "suspected", "cannot be proven", "not tested", "not yet"]
     reasons: tuple[str, ...] = ()  # sentences: set-aside levels, caps, reservations
     simulated: bool = False

@@ -8,12 +8,13 @@ is wrong more often than what is looked at once; the error of 5 % is therefore s
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
+
+from poc_lib.records import Estimate
 
 STEPS = ((1.5, "marginal"), (2.0, "recommendation"), (3.0, "strong recommendation"))
 NOT_RECOMMENDED = "not recommended"
@@ -43,21 +44,6 @@ BLOCK_COLUMNS = {  # of summarize_blocks' frame, in order: name -> unit, meaning
     "baseline_output_tok_per_s": ("tokens/s", "output tokens ÷ baseline_wall_s"),
     "note": ("", "why the block is judged on fewer frames; empty: it lost nothing"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The speed-up after some blocks, with the interval that belongs to it."""
-
-    speedup: float  # geometric mean of the blocks' ratios of wall clocks; NaN: no block
-    low: float  # NaN: fewer than two blocks
-    high: float
-    confidence: float  # of this look's interval, 0 to 1; NaN: none
-    n_blocks: int  # blocks with a ratio
-    decided: bool  # the interval lies between two neighbouring thresholds
-    label: str  # the highest step that the lower bound reaches, or why there is none
-    open_above: bool  # the upper bound reaches a higher step
-    more_blocks: int | None  # that would probably settle it, at most MANY_BLOCKS; None: decided
 
 
 def mean_interval(

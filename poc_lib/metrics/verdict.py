@@ -115,7 +115,7 @@ def decide(
     found["n_frames"] = answers.loc[confirmed, "frame_id"].nunique()
     found["simulated"] = bool(answers.loc[answers["server"].isin([candidate, baseline]), "simulated"].any())
     found["recorded_baseline"] = recorded_s_per_frame is not None
-    draft = Verdict(candidate, baseline, headline="", **found)
+    draft = Verdict(candidate=candidate, baseline=baseline, headline="", **found)
 
     to_do = "; ".join(known) or CURE
     is_clean = (rows["n_code_other"] == 0) & (rows["mixup_upper"] <= MIXED_UP_AT_MOST)
