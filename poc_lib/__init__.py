@@ -23,7 +23,6 @@ __getattr__, __all__ = lazy_names(
         "analysis": "Analysis analyse find_run",
         "checks": "check_setup read_state",
         "figures": "draw_blocks draw_donors draw_levels draw_phases",
-        "images": "look_distance",
         "measure.experiment": "plan_frame run_all run_confirmation run_open_loop run_pilot",
         "measure.session": "close_session open_session",
         "metrics": "binomial_upper estimate mean_interval",

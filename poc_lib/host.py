@@ -13,7 +13,6 @@ PARTS = ["poc-lib", "httpx", "httptools", "pandas", "scikit-learn", "papermill",
 
 def read_host() -> dict:
     """Chip, GPU, memory (GB), operating system, Python, power source and load of this machine."""
-    battery = psutil.sensors_battery()
     gpus = _command_line("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     chip = _command_line("sysctl", "-n", "machdep.cpu.brand_string")  # macOS
     if not chip and (cpuinfo := Path("/proc/cpuinfo")).is_file():
@@ -26,9 +25,15 @@ def read_host() -> dict:
         "memory_available_gb": round(psutil.virtual_memory().available / 2**30, 1),
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "on_battery": not battery.power_plugged if battery and battery.power_plugged is not None else None,
+        "on_battery": is_on_battery(),
         "load_1min": round(psutil.getloadavg()[0], 2),
     }
+
+
+def is_on_battery() -> bool | None:
+    """Whether this machine runs on its battery; None: it has none, or does not tell."""
+    plugged = getattr(psutil.sensors_battery(), "power_plugged", None)
+    return None if plugged is None else not plugged
 
 
 def read_versions() -> dict[str, str]:

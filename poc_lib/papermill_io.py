@@ -24,9 +24,9 @@ class RunFolderHandler(LocalHandler):
         super().write(buf, str(target))
         done = json.loads(buf)["metadata"].get("papermill", {})
         if done.get("end_time") and not done.get("exception"):
-            from poc_lib.show.pages import export_pages
+            from poc_lib.show.pages import export_notebook
 
-            export_pages(target.parent)
+            export_notebook(target)
 
 
 logger, run_folder_handler = logging.getLogger("papermill"), RunFolderHandler()

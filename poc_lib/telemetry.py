@@ -17,6 +17,7 @@ import orjson
 import psutil
 
 from poc_lib.client.transport import ExactTransport, fetch
+from poc_lib.host import is_on_battery
 from poc_lib.records import Server, SetupProblem
 from poc_lib.text import authorize
 
@@ -113,15 +114,15 @@ def read_figures(server: Server, body: bytes) -> dict[str, float]:
 
 def read_machine() -> dict[str, float | bool | None]:
     """Swap, power, and the share of full speed that macOS allows its chip, in %; None: not known."""
-    thermal, plugged = None, getattr(psutil.sensors_battery(), "power_plugged", None)
+    thermal = None
     if sys.platform == "darwin":
         with suppress(OSError, subprocess.TimeoutExpired):
             command = ["pmset", "-g", "therm"]
             said = subprocess.run(command, capture_output=True, text=True, timeout=2, check=False).stdout
             limit = re.search(r"CPU_Speed_Limit\s*=\s*(\d+)", said)
             thermal = float(limit[1]) if limit else 100.0 if said else None  # no limit is noted at full speed
-    on_battery = None if plugged is None else not plugged
-    return {"swap_used_gb": psutil.swap_memory().used / 1e9, "on_battery": on_battery, "thermal": thermal}
+    swap_gb = psutil.swap_memory().used / 1e9
+    return {"swap_used_gb": swap_gb, "on_battery": is_on_battery(), "thermal": thermal}
 
 
 async def sample(servers: list[dict], sitting: int, start_ns: int, api_key: str | None) -> None:

@@ -24,7 +24,6 @@ from poc_lib.runs import Run, append_event, read_events, read_requests, sync_run
 from poc_lib.telemetry import snapshot_counters
 
 MORE_PROOFS = 6  # proof cells at most beyond those that follow the confirmation blocks
-ADDED_SHARE = 0.02  # of a first token: where one loop adds more, several processes are tried
 PROCESSES = min(4, os.cpu_count() or 1)
 
 
@@ -72,17 +71,20 @@ async def run_pilot(session: Session) -> pd.DataFrame:
         await _warm_up(session, units)
         for unit in units:
             await measure_unit(session, unit)
-        levels = _levels(session, {})
+        answers = _answers(session)
+        levels = metrics.summarize_levels(answers, {})
         for server in servers:
             _choose(session, server.name, *metrics.choose_level(levels, server.name))
-    return _levels(session)
+    return _levels(session, answers)
 
 
-def _levels(session: Session, chosen: dict | None = None) -> pd.DataFrame:
-    events = read_events(session.run)
-    answers = metrics.judge_answers(read_requests(session.run), session.frames, events)
-    chosen = {name: level for name, level in session.levels.items() if level} if chosen is None else chosen
-    return metrics.summarize_levels(answers, chosen, events)
+def _answers(session: Session) -> pd.DataFrame:
+    return metrics.judge_answers(read_requests(session.run), session.frames, read_events(session.run))
+
+
+def _levels(session: Session, answers: pd.DataFrame) -> pd.DataFrame:
+    chosen = {name: level for name, level in session.levels.items() if level}
+    return metrics.summarize_levels(answers, chosen, read_events(session.run))
 
 
 def _choose(session: Session, server: str, level: int | None, set_aside: list[str]) -> None:
@@ -130,7 +132,8 @@ async def _prove(session: Session, server: Server, block: int) -> None:
     for a candidate whose answers were mixed up, or that does not read its codes."""
     cell = Cell(server.name, server.role, session.levels[server.name], 0, "proof")
     for extra in range(MORE_PROOFS if session.params.proof_frames else 0):
-        row = _levels(session).set_index(["server", "concurrency"]).loc[server.name, cell.concurrency]
+        levels = _levels(session, _answers(session))
+        row = levels.set_index(["server", "concurrency"]).loc[server.name, cell.concurrency]
         reads = row["n_code_own"] >= metrics.READS_ENOUGH * row["n_proof"]
         if not reads or row["n_code_other"] or row["mixup_upper"] <= metrics.MIXED_UP_CHOSEN:
             return
@@ -147,11 +150,11 @@ def _look(session: Session, servers: list[Server], n_blocks: int, fresh: bool) -
     for candidate, blocks in _blocks(session, servers).items():
         seen = metrics.estimate(blocks["log_ratio"], session.params.max_blocks)
         decided.append(seen.decided)
-        low_high = f" ({seen.low:.2f} to {seen.high:.2f})" if seen.n_blocks > 1 else ""
-        words.append(f"{candidate} {seen.speedup:.2f} ×{low_high}, {'decided' if seen.decided else 'open'}")
+        speedup = metrics.interval(seen.speedup, seen.low, seen.high)
+        words.append(f"{candidate} {speedup}, {'decided' if seen.decided else 'open'}")
         if is_look and fresh:
             append_event(session.run, "look", candidate=candidate, **asdict(seen))
-    session.standing.estimate = f"after {n_blocks} block{'s' * (n_blocks > 1)}: {'; '.join(words)}"
+    session.standing.estimate = f"after {metrics.count(n_blocks, 'block')}: {'; '.join(words)}"
     _expect(session, all(decided) and is_look)
     session.show(session.standing, force=True)
     return all(decided) and is_look
@@ -174,7 +177,7 @@ async def run_open_loop(session: Session) -> None:
     """Arrivals at shares of the rate that each candidate reached in the confirmation."""
     if not session.params.open_loop_rates:
         return
-    levels = _levels(session)
+    levels = _levels(session, _answers(session))
     confirmed = levels[(levels["role"] == "candidate") & (levels["source"] == "confirm")]
     rates = confirmed.set_index("server")["frames_per_s"].dropna().to_dict()
     with _stoppable(session):
@@ -301,14 +304,16 @@ async def _calibrate(session: Session, levels: list[int], drive: Callable = run_
 async def _spread_if_late(session: Session, candidates: list[Server]) -> None:
     """Send confirmation cells from several processes where one loop does not keep up at a chosen level (adds
     over 2 % to a first token, and twice what it adds at its lowest level), if they are seen to add less."""
-    chosen = {(server.name, session.levels[server.name]) for server in candidates}
     events = [event for event in read_events(session.run) if event["event"] == "instrument"]
     events = [event for event in events if event["sitting"] == session.sitting]
     added_s = {event["concurrency"]: event["added_ttft_p50_s"] for event in events}
-    shares = _levels(session).set_index(["server", "concurrency"])["added_ttft_share"]
-    levels = {level for _, level in chosen & set(shares.index[shares > ADDED_SHARE])}
-    late = [level for level in levels if added_s[level] > 2 * added_s[min(added_s)]]
-    if not late or PROCESSES < 2:
+    chosen = {(server.name, session.levels[server.name]) for server in candidates}
+    chosen = {(name, level) for name, level in chosen if added_s[level] > 2 * added_s[min(added_s)]}
+    if not chosen or PROCESSES < 2:
+        return
+    shares = _levels(session, _answers(session)).set_index(["server", "concurrency"])["added_ttft_share"]
+    late = [level for _, level in chosen & set(shares.index[shares > metrics.ADDED_SHARE])]
+    if not late:
         return
     with suppress(SetupProblem), ExitStack() as stack:  # without Dask the report says how much is added
         spread = partial(run_spread, stack.enter_context(open_workers(PROCESSES)))

@@ -12,9 +12,9 @@ __getattr__, __all__ = lazy_names(
         "answers": "COLUMNS ParsedAnswer judge_answers mark_complete parse_answer strip_thinking",
         "compare": "compare_runs",
         "confusion": "READS_ENOUGH is_suspicious proof_findings worst_pairs",
-        "fairness": "fairness_findings open_loop_findings",
+        "fairness": "ADDED_SHARE fairness_findings open_loop_findings",
         "speed": "LEVEL_COLUMNS choose_level summarize_levels",
-        "speedup": "BLOCK_COLUMNS STEPS binomial_bounds binomial_upper estimate interval "
+        "speedup": "BLOCK_COLUMNS STEPS binomial_bounds binomial_upper count estimate interval "
         "look_blocks mean_interval summarize_blocks",
         "verdict": "MIXED_UP_CHOSEN criteria decide",
     },

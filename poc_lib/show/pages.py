@@ -81,13 +81,16 @@ def export_report(folder: Path, name: str = "report", notebook: Any = None) -> l
     return [export_page(nb, folder / f"{name}.html"), folder / f"{name}.md"]
 
 
+def export_notebook(path: Path) -> list[Path]:
+    """Write the pages of an executed notebook: report.html and report.md, of any other one under pages/."""
+    if path.stem == "report":
+        return export_report(path.parent)
+    return [export_page(path, path.parent / "pages" / f"{path.stem}.html")]
+
+
 def export_pages(folder: Path) -> list[Path]:
-    """Write the pages of a run's executed notebooks: report.html and report.md, the others under pages/."""
-    written = []
-    for path in sorted(folder.glob("*.ipynb")):
-        page = folder / "pages" / f"{path.stem}.html"
-        written += export_report(folder) if path.stem == "report" else [export_page(path, page)]
-    return written
+    """Write the pages of all of a run's executed notebooks."""
+    return [page for path in sorted(folder.glob("*.ipynb")) for page in export_notebook(path)]
 
 
 def write_comparison(folder: Path, name: str, rows: pd.DataFrame, found: Iterable[Finding]) -> Path:
